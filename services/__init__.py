@@ -1,0 +1,1 @@
+"""Orrery's services: the gateway, the embedder, the store, and what they share."""

@@ -1,0 +1,31 @@
+"""The `orrery` command line: one command for everything, one for each service, and the credentials."""
+
+import sys
+
+import typer
+
+from services.cli import demo, keys, serve
+from services.runtime.errors import DataApiError
+
+app = typer.Typer(
+    name="orrery",
+    help="A self-hosted Data API with server-side vectorize.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("up")(serve.up)
+app.command("gateway")(serve.gateway)
+app.command("embedder")(serve.embedder)
+app.command("store")(serve.store)
+app.command("demo")(demo.demo)
+app.add_typer(keys.app, name="keys")
+
+
+def main() -> None:
+    """Run the command line; errors that have a message are shown as one, without a traceback."""
+    try:
+        app()
+    except (DataApiError, ValueError, OSError, serve.StartError) as error:
+        typer.echo(f"orrery: {error}", err=True)
+        sys.exit(1)

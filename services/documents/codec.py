@@ -1,0 +1,118 @@
+"""JSON to values and back without loss: big integers and decimals come back as they were sent."""
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+#: A decoded JSON value. Never a `float`: numbers with a fraction or an exponent are exact decimals.
+JsonValue: TypeAlias = bool | int | Decimal | str | list["JsonValue"] | dict[str, "JsonValue"] | None
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_LONG_NUMBER = re.compile(rb"[-0-9][-+.0-9eE]{100,}")
+
+
+class JsonError(ValueError):
+    """A text that is not JSON, or not JSON that can be taken; the message says why and where."""
+
+
+class NestingError(JsonError):
+    """A JSON text nested too deep to be decoded."""
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError(f"the number {text[:40]} has an exponent that is out of range") from error
+
+
+_decoder = msgspec.json.Decoder(float_hook=_decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def decode(text: bytes | msgspec.Raw) -> JsonValue:
+    """Return the value of a JSON text.
+
+    Raises `JsonError` when it is not JSON in UTF-8. Of a repeated member the last one counts; see
+    `named_members`.
+    """
+    try:
+        value: JsonValue = _decoder.decode(text)
+    except RecursionError as error:
+        raise NestingError("the text is nested too deep") from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise JsonError(str(error)) from error
+    return value
+
+
+def decode_object(text: bytes | msgspec.Raw) -> JsonObject:
+    """Return the members of a JSON object. Raises `JsonError` when the text is no JSON object."""
+    value = decode(text)
+    if not isinstance(value, dict):
+        raise JsonError(f"expected an object, found {json_type(value)}")
+    return value
+
+
+def encode(value: JsonValue) -> bytes:
+    """Return the compact JSON text of a value, in UTF-8."""
+    return _encoder.encode(value)
+
+
+class Measures(NamedTuple):
+    """Sizes of a decoded JSON value: members of its objects, levels, and characters of its longest name."""
+
+    members: int
+    depth: int
+    longest_name: int
+
+
+def measure(value: JsonValue) -> Measures:
+    """Return the sizes of a decoded value; a scalar has depth 0."""
+    members = depth = longest = 0
+    pending: list[tuple[JsonValue, int]] = [(value, 1)]
+    while pending:
+        current, level = pending.pop()
+        if isinstance(current, dict):
+            members += len(current)
+            longest = max(longest, max(map(len, current), default=0))
+            depth = max(depth, level)
+            pending.extend((item, level + 1) for item in current.values() if isinstance(item, dict | list))
+        elif isinstance(current, list):
+            depth = max(depth, level)
+            pending.extend((item, level + 1) for item in current if isinstance(item, dict | list))
+    return Measures(members, depth, longest)
+
+
+def named_members(text: bytes) -> int:
+    """Return how many members the objects of a JSON text name, repeated ones included.
+
+    Outside strings, a colon stands for a member. A repeated one is missing from the decoded value, so comparing
+    with `Measures.members` tells whether any is.
+    """
+    return _STRING.sub(b"", text).count(b":")
+
+
+def long_number(text: bytes, limit: int) -> int | None:
+    """Return the length of the first number literal longer than `limit` characters, or None."""
+    if _LONG_NUMBER.search(text) is None:
+        return None
+    for match in re.finditer(rb"[-0-9][-+.0-9eE]*", _STRING.sub(b'""', text)):
+        if len(match[0]) > limit:
+            return len(match[0])
+    return None
+
+
+def json_type(value: JsonValue) -> str:
+    """Return the name of a value's JSON type, as messages show it."""
+    if value is None:
+        return "Null"
+    if isinstance(value, bool):
+        return "Boolean"
+    if isinstance(value, int | Decimal):
+        return "Number"
+    if isinstance(value, str):
+        return "String"
+    return "Array" if isinstance(value, list) else "Object"

@@ -1,0 +1,183 @@
+"""The HTTP side of the gateway: routes, authentication, size limits and the envelope. An ASGI application."""
+
+import hmac
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+import structlog
+
+from services.gateway.command import Command, Context, Features, Level, parse_body
+from services.gateway.commands import COMMANDS
+from services.gateway.embedding import Embedding, EmbeddingSecrets
+from services.gateway.envelope import Answer
+from services.gateway.limits import Limits
+from services.gateway.storage import Storage
+from services.runtime.errors import DataApiError
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+#: `/v1`, `/v1/{keyspace}` and `/v1/{keyspace}/{collection}`; clients in their Astra mode put `/api/json` before.
+_ROUTE = re.compile(r"(?:/api/json)?/v1(?:/([^/]+)(?:/([^/]+))?)?")
+_HEALTH = re.compile(r"/(?:stargate/)?health(?:/(?:live|ready|started))?")
+_LEVELS = (Level.DATABASE, Level.KEYSPACE, Level.COLLECTION)
+_TOKEN_HEADERS = (b"token", b"x-cassandra-token")
+
+log = structlog.get_logger(__name__)
+
+
+class BodyTooLargeError(Exception):
+    """A body over the limit: answered 413 without an envelope."""
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The gateway as an ASGI application.
+
+    `token` None asks for no token at all. `ready` tells whether the store and the embedder answer.
+    """
+
+    database: str
+    token: str | None = field(repr=False)
+    storage: Storage
+    embedding: Embedding
+    limits: Limits
+    features: Features
+    ready: Callable[[], Awaitable[Mapping[str, bool]]]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        if scope["type"] != "http":
+            return
+        status, body = await self._respond(scope, receive)
+        headers = [(b"content-length", str(len(body)).encode())]
+        if body:
+            headers.append((b"content-type", b"application/json"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _respond(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        path = scope["path"]
+        if _HEALTH.fullmatch(path):
+            return await self._health(path)
+        route = _ROUTE.fullmatch((scope.get("raw_path") or path.encode()).decode("ascii", "replace"))
+        if route is None:
+            return 404, b""
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        names = [unquote(name) for name in route.groups() if name is not None]
+        try:
+            self._authenticate(headers)
+            if scope["method"] != "POST":
+                return 405, b""
+            _check_content_type(headers)
+            body = await _read_body(receive, headers, self.limits.body_bytes)
+        except DataApiError as error:
+            answer = Answer(errors=[error])
+            return answer.http_status, answer.encode()
+        except BodyTooLargeError:
+            return 413, b""
+        answer = await self._run(body, names, headers)
+        return answer.http_status, answer.encode()
+
+    async def _run(self, body: bytes, names: list[str], headers: Mapping[bytes, bytes]) -> Answer:
+        started = time.perf_counter()
+        command: Command | None = None
+        try:
+            command, fields = parse_body(body, _LEVELS[len(names)], COMMANDS, self.limits)
+            answer = await command.run(self._context(names, headers), fields)
+        except DataApiError as error:
+            answer = Answer(errors=[error])
+        except ExceptionGroup as group:
+            answer = Answer(errors=_errors_of(group))
+        except Exception as problem:
+            name = command.name if command else "request"
+            log.error("unexpected error", command=name, exc_info=problem)
+            answer = Answer(
+                errors=[DataApiError("UNEXPECTED_SERVER_ERROR", errorClass=type(problem).__name__, where=name)]
+            )
+        if command is not None and command.replacement is not None:
+            answer.warnings.append(
+                DataApiError(
+                    "DEPRECATED_COMMAND",
+                    deprecatedCommand=command.name,
+                    replacementCommand=command.replacement,
+                )
+            )
+        log.info(
+            "command",
+            command=command.name if command else None,
+            keyspace=names[0] if names else None,
+            collection=names[1] if len(names) > 1 else None,
+            errors=[error.code for error in answer.errors],
+            milliseconds=round((time.perf_counter() - started) * 1000, 2),
+        )
+        return answer
+
+    def _authenticate(self, headers: Mapping[bytes, bytes]) -> None:
+        given = next((headers[name] for name in _TOKEN_HEADERS if name in headers), None)
+        if self.token is None:
+            return
+        if given is None:
+            raise DataApiError("MISSING_AUTHENTICATION_TOKEN", authHeader="Token")
+        if not hmac.compare_digest(given, self.token.encode()):
+            raise DataApiError("UNAUTHENTICATED_REQUEST")
+
+    def _context(self, names: list[str], headers: Mapping[bytes, bytes]) -> Context:
+        return Context(
+            database=self.database,
+            keyspace=names[0] if names else "",
+            collection=names[1] if len(names) > 1 else "",
+            storage=self.storage,
+            embedding=self.embedding,
+            limits=self.limits,
+            features=self.features,
+            secrets=EmbeddingSecrets(
+                api_key=headers.get(b"x-embedding-api-key", b"").decode("latin-1"),
+                access_id=headers.get(b"x-embedding-access-id", b"").decode("latin-1"),
+                secret_id=headers.get(b"x-embedding-secret-id", b"").decode("latin-1"),
+            ),
+        )
+
+    async def _health(self, path: str) -> tuple[int, bytes]:
+        """Answer a health check in MicroProfile's form; only readiness asks the other services."""
+        services = {} if path.endswith(("/live", "/started")) else await self.ready()
+        checks = [{"name": name, "status": "UP" if up else "DOWN"} for name, up in services.items()]
+        up = all(services.values())
+        body = {"status": "UP" if up else "DOWN", "checks": checks}
+        return 200 if up else 503, msgspec.json.encode(body)
+
+
+def _check_content_type(headers: Mapping[bytes, bytes]) -> None:
+    given = headers.get(b"content-type", b"").decode("latin-1")
+    if given.partition(";")[0].strip().lower() != "application/json":
+        raise DataApiError("UNSUPPORTED_CONTENT_TYPE", contentType=given or "none")
+
+
+async def _read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+    declared = headers.get(b"content-length", b"0")
+    if declared.isdigit() and int(declared) > limit:
+        raise BodyTooLargeError
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        event = await receive()
+        part = event.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise BodyTooLargeError
+        parts.append(part)
+        if not event.get("more_body"):
+            return b"".join(parts)
+
+
+def _errors_of(group: BaseExceptionGroup[Exception]) -> list[DataApiError]:
+    errors = [error for error in group.exceptions if isinstance(error, DataApiError)]
+    if len(errors) != len(group.exceptions):
+        raise group
+    return errors

@@ -1,0 +1,139 @@
+"""A command on its way: what it is, whom it asks, and how it is told from the body of a request."""
+
+import enum
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from services.documents.codec import (
+    JsonError,
+    JsonObject,
+    JsonValue,
+    NestingError,
+    decode,
+    json_type,
+    long_number,
+    measure,
+    named_members,
+)
+from services.gateway.collection import Collection
+from services.gateway.embedding import Embedding, EmbeddingSecrets
+from services.gateway.envelope import Answer
+from services.gateway.fields import Fields, shown
+from services.gateway.limits import Limits
+from services.gateway.storage import Storage
+from services.runtime.errors import DataApiError
+
+
+class Level(enum.Enum):
+    """What the URL of a command names; the value is the word that messages use."""
+
+    DATABASE = "General Command"
+    KEYSPACE = "Keyspace Command"
+    COLLECTION = "Collection Command"
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a server offers, as far as requests may ask for it."""
+
+    vectorize: bool = True
+    lexical: bool = False
+    reranking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a command has to work with: where it was sent, the services, and the server's settings."""
+
+    database: str
+    keyspace: str
+    collection: str
+    storage: Storage
+    embedding: Embedding
+    limits: Limits
+    features: Features
+    secrets: EmbeddingSecrets
+
+    async def on_collection(self, command: Callable[[Collection], Awaitable[Answer]]) -> Answer:
+        """Run a command on the collection that the URL names."""
+        return await self.storage.on_collection(self.database, self.keyspace, self.collection, command)
+
+
+Handler = Callable[[Context, Fields], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that the gateway knows: its name, level, members, and what runs it.
+
+    `replacement` is the name of the command to use instead of a deprecated one.
+    """
+
+    name: str
+    level: Level
+    members: tuple[str, ...]
+    run: Handler
+    replacement: str | None = None
+
+
+def parse_body(
+    body: bytes, level: Level, commands: Mapping[str, Command], limits: Limits
+) -> tuple[Command, Fields]:
+    """Return the command of a body and its members.
+
+    Raises `DataApiError`: `REQUEST_NOT_JSON`, `SHRED_DOC_LIMIT_VIOLATION`, `COMMAND_FIELD_VALUE_INVALID` (no
+    command), `REQUEST_STRUCTURE_MISMATCH`, `COMMAND_UNKNOWN` or `COMMAND_FIELD_UNKNOWN`.
+    """
+    value = _decode_body(body, limits)
+    if value is None:
+        raise DataApiError(
+            "COMMAND_FIELD_VALUE_INVALID", field="command", value=shown(None), problem="it must not be null"
+        )
+    if not isinstance(value, dict):
+        raise DataApiError("REQUEST_STRUCTURE_MISMATCH", problem=f"the body is of JSON type {json_type(value)}")
+    if len(value) != 1:
+        names = ", ".join(value) or "none"
+        raise DataApiError(
+            "REQUEST_STRUCTURE_MISMATCH", problem=f"the body has {len(value)} members ({names}) instead of one"
+        )
+    name, arguments = next(iter(value.items()))
+    command = commands.get(name)
+    if command is None or command.level is not level:
+        known = ", ".join(sorted(item.name for item in commands.values() if item.level is level))
+        raise DataApiError("COMMAND_UNKNOWN", command=name, commandType=level.value, knownCommands=known)
+    return command, Fields(_arguments(name, arguments), command.members, place=name)
+
+
+def _arguments(name: str, value: JsonValue) -> JsonObject:
+    if not isinstance(value, dict):
+        problem = f"the value of '{name}' must be an object, found {json_type(value)}"
+        raise DataApiError("REQUEST_STRUCTURE_MISMATCH", problem=problem)
+    return value
+
+
+def _decode_body(body: bytes, limits: Limits) -> JsonValue:
+    if not body.strip():
+        return None
+    try:
+        value = decode(body)
+    except NestingError:
+        raise _too_large(f"the body is nested over {limits.nesting_depth} levels deep") from None
+    except JsonError as error:
+        raise DataApiError("REQUEST_NOT_JSON", problem=str(error)) from None
+    sizes = measure(value)
+    if named_members(body) != sizes.members:
+        raise DataApiError("REQUEST_NOT_JSON", problem="an object has two members of the same name")
+    if sizes.depth > limits.nesting_depth:
+        raise _too_large(f"the body is nested over {limits.nesting_depth} levels deep")
+    if sizes.longest_name > limits.member_name_characters:
+        raise _too_large(
+            f"a member's name has {sizes.longest_name} characters, over {limits.member_name_characters}"
+        )
+    length = long_number(body, limits.number_characters)
+    if length is not None:
+        raise _too_large(f"a number has {length} characters, over {limits.number_characters}")
+    return value
+
+
+def _too_large(problem: str) -> DataApiError:
+    return DataApiError("SHRED_DOC_LIMIT_VIOLATION", problem=problem)

@@ -1,0 +1,138 @@
+"""insertOne and insertMany."""
+
+from collections.abc import Sequence
+
+import msgspec
+from orrery.store.v1 import store_pb2
+
+from services.documents.codec import JsonValue
+from services.gateway.collection import Collection
+from services.gateway.command import Command, Context, Level
+from services.gateway.documents import PreparedDocument, check_vectorize_usage, expand_hybrid, prepare_document
+from services.gateway.envelope import Answer, Encodable
+from services.gateway.fields import Fields
+from services.gateway.storage import reference
+from services.runtime.errors import DataApiError
+
+#: What became of one document: inserted, failed with an error, or (None) not tried.
+Outcome = PreparedDocument | DataApiError | None
+
+
+async def insert_one(context: Context, fields: Fields) -> Answer:
+    """Insert a document."""
+    fields.no_options()
+    if not fields.has("document"):
+        fields.refuse("document", None, "it must not be null")
+        fields.finish()
+
+    async def run(collection: Collection) -> Answer:
+        outcomes = await _insert(context, collection, [fields.get("document")], ordered=True)
+        return _answer_with_ids(outcomes)
+
+    return await context.on_collection(run)
+
+
+async def insert_many(context: Context, fields: Fields) -> Answer:
+    """Insert documents, all that can be or, ordered, those before the first that cannot."""
+    documents = fields.array("documents")
+    options = fields.nested("options", ("ordered", "returnDocumentResponses"))
+    ordered, responses = options.boolean("ordered"), options.boolean("returnDocumentResponses")
+    most = context.limits.insert_many_documents
+    if documents is None:
+        fields.refuse("documents", None, "it must not be null")
+    elif not 1 <= len(documents) <= most:
+        fields.refuse(
+            "documents", documents, f"it has {len(documents)} documents; 1 to {most} can be inserted at once"
+        )
+    fields.finish()
+
+    async def run(collection: Collection) -> Answer:
+        outcomes = await _insert(context, collection, documents or [], ordered=ordered)
+        return _answer_with_responses(outcomes) if responses else _answer_with_ids(outcomes)
+
+    return await context.on_collection(run)
+
+
+async def _insert(
+    context: Context, collection: Collection, documents: Sequence[JsonValue], *, ordered: bool
+) -> list[Outcome]:
+    """Insert documents and return what became of each, in their order."""
+    count = len(documents)
+    expanded = [expand_hybrid(document, at + 1, count) for at, document in enumerate(documents)]
+    for at, document in enumerate(expanded):
+        check_vectorize_usage(document, at + 1, collection)
+    outcomes: list[Outcome] = []
+    for document in expanded:
+        try:
+            outcomes.append(prepare_document(document, collection, context.limits))
+        except DataApiError as error:
+            outcomes.append(error)
+            if ordered:
+                break
+    valid = [(at, outcome) for at, outcome in enumerate(outcomes) if isinstance(outcome, PreparedDocument)]
+    await _embed(context, collection, [document for _, document in valid])
+    outcomes.extend([None] * (count - len(outcomes)))
+    if not valid:
+        return outcomes
+    request = store_pb2.InsertDocumentsRequest(
+        collection=reference(collection), documents=[document.message for _, document in valid], ordered=ordered
+    )
+    response = await context.storage.remote.call(context.storage.rpc.InsertDocuments, request)
+    for (at, prepared), outcome in zip(valid, response.outcomes, strict=True):
+        if outcome == store_pb2.INSERT_OUTCOME_ALREADY_EXISTS:
+            outcomes[at] = _already_exists(prepared)
+            if ordered:
+                outcomes[at + 1 :] = [None] * (count - at - 1)
+                break
+    return outcomes
+
+
+async def _embed(context: Context, collection: Collection, documents: Sequence[PreparedDocument]) -> None:
+    """Embed every text of the documents in one call."""
+    texts = [(document, document.text) for document in documents if document.text is not None]
+    if texts:
+        vectors = await context.embedding.embed(
+            collection, [text for _, text in texts], context.secrets, search=False
+        )
+        for (document, _), values in zip(texts, vectors, strict=True):
+            document.embedded(values)
+
+
+def _already_exists(document: PreparedDocument) -> DataApiError:
+    identifier = document.id_json or b"null"
+    shown = identifier.decode()
+    if shown.startswith('"'):
+        shown = f"'{msgspec.json.decode(identifier)}'"
+    return DataApiError("DOCUMENT_ALREADY_EXISTS", id=shown).about(identifier)
+
+
+def _answer_with_ids(outcomes: Sequence[Outcome]) -> Answer:
+    inserted = [outcome for outcome in outcomes if isinstance(outcome, PreparedDocument)]
+    ids = [msgspec.Raw(document.id_json or b"null") for document in inserted]
+    errors = [outcome for outcome in outcomes if isinstance(outcome, DataApiError)]
+    return Answer(status={"insertedIds": ids}, errors=errors)
+
+
+def _answer_with_responses(outcomes: Sequence[Outcome]) -> Answer:
+    answer = Answer()
+    responses: list[Encodable] = []
+    for outcome in outcomes:
+        response: dict[str, Encodable] = {}
+        if isinstance(outcome, PreparedDocument):
+            response = {"_id": msgspec.Raw(outcome.id_json or b"null"), "status": "OK"}
+        elif isinstance(outcome, DataApiError):
+            if outcome.document_ids:
+                response["_id"] = msgspec.Raw(outcome.document_ids[0])
+            response |= {"status": "ERROR", "errorsIdx": len(answer.errors)}
+            answer.errors.append(outcome)
+        else:
+            response = {"status": "SKIPPED"}
+        responses.append(response)
+    answer.status["documentResponses"] = responses
+    return answer
+
+
+COMMANDS = (
+    Command("insertOne", Level.COLLECTION, ("document", "options"), insert_one),
+    Command("insertMany", Level.COLLECTION, ("documents", "options"), insert_many),
+)

@@ -1,0 +1,62 @@
+"""The envelope of every answer: `data`, `status` and `errors`, each absent when it has nothing."""
+
+import uuid
+from dataclasses import dataclass, field
+
+import msgspec
+
+from services.runtime.errors import DataApiError
+
+#: A value that `msgspec` encodes; documents are `msgspec.Raw`, already JSON.
+Encodable = object
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a command answers.
+
+    `data` and `errors` never go out together: `data` is dropped when there are errors. `http_status` is that of
+    the first error whose status is not 200.
+    """
+
+    data: dict[str, Encodable] | None = None
+    status: dict[str, Encodable] = field(default_factory=dict)
+    errors: list[DataApiError] = field(default_factory=list)
+    warnings: list[DataApiError] = field(default_factory=list)
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status of the answer."""
+        return next((error.definition.http for error in self.errors if error.definition.http != 200), 200)
+
+    def encode(self) -> bytes:
+        """Return the JSON of the envelope."""
+        body: dict[str, Encodable] = {}
+        status = self.status
+        if self.warnings:
+            status = {**status, "warnings": [error_object(warning) for warning in self.warnings]}
+        if self.data is not None and not self.errors:
+            body["data"] = self.data
+        if status:
+            body["status"] = status
+        if self.errors:
+            body["errors"] = [error_object(error) for error in self.errors]
+        return _encoder.encode(body)
+
+
+def error_object(error: DataApiError) -> dict[str, Encodable]:
+    """Return the Data API's object for an error or warning, with an id of its own."""
+    definition = error.definition
+    shown: dict[str, Encodable] = {
+        "id": str(uuid.uuid4()),
+        "family": definition.family,
+        "scope": definition.scope,
+        "errorCode": definition.code,
+        "title": definition.title,
+        "message": error.message,
+    }
+    if error.document_ids:
+        shown["documentIds"] = [msgspec.Raw(identifier) for identifier in error.document_ids]
+    return shown

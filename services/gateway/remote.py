@@ -1,0 +1,66 @@
+"""Calls to the store and the embedder: deadlines, and failures of the connection as errors of the catalogue."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from services.runtime.errors import DataApiError
+from services.runtime.rpc import CHANNEL_OPTIONS, error_from_call
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A service to call, with the time it has to answer and the codes for when it does not.
+
+    `unavailable` and `timeout` make the errors for a service that is not there or not in time.
+    """
+
+    name: str
+    timeout_seconds: float
+    unavailable: Callable[[str], DataApiError]
+    timeout: Callable[[float], DataApiError]
+
+    async def call(self, method: Callable[..., Any], request: object) -> Any:
+        """Call an RPC and return its response.
+
+        Raises `DataApiError`: the service's own, or that it is unavailable or too slow.
+        """
+        try:
+            # Waiting for the connection bridges the moment in which a service is restarted.
+            return await method(request, timeout=self.timeout_seconds, wait_for_ready=True)
+        except grpc.aio.AioRpcError as failure:
+            error = error_from_call(failure)
+            if error is not None:
+                raise error from None
+            if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise self.timeout(self.timeout_seconds) from None
+            raise self.unavailable(f"{failure.code().name}: {failure.details()}") from None
+
+
+def store_remote(timeout_seconds: float) -> Remote:
+    """Return how the store is called."""
+    return Remote(
+        "store",
+        timeout_seconds,
+        lambda problem: DataApiError("UNAVAILABLE_DATABASE", problem=problem),
+        lambda seconds: DataApiError("TIMEOUT_READING_DATA", seconds=seconds),
+    )
+
+
+def embedder_remote(timeout_seconds: float) -> Remote:
+    """Return how the embedder is called."""
+    return Remote(
+        "embedder",
+        timeout_seconds,
+        lambda problem: DataApiError("EMBEDDING_GATEWAY_NOT_AVAILABLE", problem=problem),
+        lambda seconds: DataApiError(
+            "EMBEDDING_GATEWAY_NOT_AVAILABLE", problem=f"it did not answer within {seconds:g} seconds"
+        ),
+    )
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """Return a channel to a service at `unix:PATH` or `HOST:PORT`."""
+    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)

@@ -1,0 +1,125 @@
+"""The gateway as a process: its settings, its connections, and the HTTP server around the application."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import structlog
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from orrery.store.v1 import store_pb2
+
+from services.gateway.app import Application
+from services.gateway.command import Features
+from services.gateway.embedding import Embedding
+from services.gateway.limits import Limits
+from services.gateway.remote import open_channel
+from services.gateway.storage import Storage
+from services.runtime.addresses import is_loopback, split_host_port
+
+DEFAULT_KEYSPACE = "default_keyspace"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """How a gateway runs.
+
+    `http` is HOST:PORT. `store` and `embedder` are addresses of RPC servers. `token` None asks callers for none,
+    which is allowed on loopback only. Timeouts are in seconds, for one call each.
+    """
+
+    store: str
+    embedder: str
+    token: str | None = field(repr=False)
+    http: str = "127.0.0.1:8181"
+    database: str = "default"
+    limits: Limits = field(default_factory=Limits)
+    features: Features = field(default_factory=Features)
+    store_timeout_seconds: float = 20.0
+    embedder_timeout_seconds: float = 60.0
+    health_timeout_seconds: float = 2.0
+
+
+def run(settings: GatewaySettings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises `ValueError` for settings that do not go together: no token on an address open to the network.
+    """
+    if settings.token is None and not is_loopback(settings.http):
+        raise ValueError(f"{settings.http} is open to the network: serving it without a token is not allowed")
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: GatewaySettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_channel(settings.store) as store, open_channel(settings.embedder) as embedder:
+        storage = Storage(store, settings.store_timeout_seconds)
+        await _ensure_default_keyspace(storage, settings.database)
+        application = Application(
+            database=settings.database,
+            token=settings.token,
+            storage=storage,
+            embedding=Embedding(embedder, settings.embedder_timeout_seconds),
+            limits=settings.limits,
+            features=settings.features,
+            ready=_readiness({"store": store, "embedder": embedder}, settings.health_timeout_seconds),
+        )
+        host, port = split_host_port(settings.http)
+        server = Server(
+            application,
+            address=host,
+            port=port,
+            interface=Interfaces.ASGI,
+            http=HTTPModes.auto,
+            websockets=False,
+            backlog=1024,
+            log_enabled=False,
+        )
+        serving = asyncio.create_task(server.serve())
+        stopping = asyncio.create_task(stop.wait())
+        log.info("serving", address=settings.http)
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            server.stop()  # type: ignore[no-untyped-call]
+        stopping.cancel()
+        await serving
+        log.info("stopped")
+
+
+async def _ensure_default_keyspace(storage: Storage, database: str) -> None:
+    """Give a new database its first keyspace; one whose keyspaces were dropped or renamed keeps what it has."""
+    listing = store_pb2.ListKeyspacesRequest(database=database)
+    response = await storage.remote.call(storage.rpc.ListKeyspaces, listing)
+    if not response.keyspaces:
+        creation = store_pb2.CreateKeyspaceRequest(database=database, keyspace=DEFAULT_KEYSPACE)
+        await storage.remote.call(storage.rpc.CreateKeyspace, creation)
+
+
+def _readiness(
+    channels: Mapping[str, grpc.aio.Channel], timeout_seconds: float
+) -> Callable[[], Awaitable[Mapping[str, bool]]]:
+    """Return what asks services for their health, all at once."""
+    # The stub's methods are set on the instance, where the type stubs do not show them.
+    stubs: dict[str, Any] = {name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()}
+
+    async def check(stub: Any) -> bool:
+        try:
+            response = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def ready() -> Mapping[str, bool]:
+        answers = await asyncio.gather(*map(check, stubs.values()))
+        return dict(zip(stubs, answers, strict=True))
+
+    return ready

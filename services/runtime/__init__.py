@@ -1,0 +1,1 @@
+"""What every service needs to run: errors, configuration, logs, and serving RPCs."""

@@ -1,0 +1,42 @@
+"""Addresses to listen on, and whether the network can reach them."""
+
+import hashlib
+import ipaddress
+import tempfile
+from pathlib import Path
+
+#: The operating system's limit on a socket's path is 108 bytes on Linux and 104 on macOS (sockaddr_un).
+_SOCKET_PATH_BYTES = 100
+
+
+def socket_address(data_dir: Path, service: str) -> str:
+    """Return the address `unix:PATH` of a service that keeps its data in a directory.
+
+    The socket lies in the directory itself, unless its path would be too long for the operating system: then in
+    a folder of the temporary directory that is named after it, so that every process finds the same one.
+    """
+    home = data_dir.resolve()
+    path = home / "run" / f"{service}.sock"
+    if len(str(path).encode()) > _SOCKET_PATH_BYTES:
+        digest = hashlib.sha256(str(home).encode()).hexdigest()[:16]
+        path = Path(tempfile.gettempdir()) / f"orrery-{digest}" / f"{service}.sock"
+    return f"unix:{path}"
+
+
+def split_host_port(address: str) -> tuple[str, int]:
+    """Return host and port of `HOST:PORT` (`[HOST]:PORT` for IPv6). Raises `ValueError` for anything else."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{address!r} is no address; write HOST:PORT, such as 127.0.0.1:8181")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether only this machine can reach an address of the form HOST:PORT."""
+    host, _ = split_host_port(address)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

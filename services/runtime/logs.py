@@ -1,0 +1,33 @@
+"""Logs: one JSON object a line on standard error, never a secret or a document's content."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure_logs(service: str, level: str = "info") -> None:
+    """Send structured logs of this process to standard error, each naming the service.
+
+    Raises `ValueError` for a level that `logging` does not know.
+    """
+    threshold = logging.getLevelNamesMapping().get(level.upper())
+    if threshold is None:
+        raise ValueError(f"unknown log level {level!r}: use debug, info, warning or error")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # Without the frames' locals: a secret may be among them.
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    logging.basicConfig(level=max(threshold, logging.WARNING), stream=sys.stderr)
