@@ -11,7 +11,7 @@ from services.gateway.envelope import Answer
 from services.gateway.fields import Fields
 from services.gateway.grammar.filter import equality_seed, parse_filter
 from services.gateway.grammar.sort import parse_sort
-from services.gateway.grammar.update import UpdateClause, parse_update
+from services.gateway.grammar.update import UpdateClause, check_update_shape, parse_update
 from services.gateway.ids import new_id
 from services.gateway.page_state import PageState, seal, unseal
 from services.gateway.storage import reference
@@ -23,8 +23,8 @@ async def update_one(context: Context, fields: Fields) -> Answer:
     _require_update(fields)
 
     async def run(collection: Collection) -> Answer:
-        request = await _request(context, fields, collection, upsert=upsert, limit=1)
-        response = await _update(context, collection, *request)
+        request, clause = await _request(context, fields, collection, upsert=upsert, limit=1)
+        response = await _update(context, collection, request, clause)
         return Answer(status=changed_status(response))
 
     return await context.on_collection(run)
@@ -72,6 +72,8 @@ async def update_many(context: Context, fields: Fields) -> Answer:
 def _require_update(fields: Fields) -> None:
     if fields.get("update") is None:
         fields.refuse("updateClause", None, "it must not be null")
+    else:
+        check_update_shape(fields.get("update"))
     fields.finish()
 
 

@@ -1,0 +1,123 @@
+"""Vectors in JSON: arrays of numbers, or `{"$binary": ...}` with the Base64 of big-endian float32."""
+
+import base64
+import binascii
+from decimal import Decimal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from orrery.store.v1 import store_pb2
+
+from services.documents.codec import JsonValue, encode, json_type
+from services.gateway.collection import Collection
+from services.gateway.limits import Limits
+from services.runtime.errors import DataApiError
+
+BINARY = "$binary"
+
+Float32 = npt.NDArray[np.float32]
+
+
+class BinaryVectorError(ValueError):
+    """A `$binary` that is no vector; the message says why."""
+
+
+def read_array(values: list[JsonValue]) -> Float32:
+    """Return float32[n] of an array of numbers.
+
+    Raises `SHRED_BAD_VECTOR_SIZE` for an empty one, `SHRED_BAD_VECTOR_VALUE` for an element that is no number, or
+    none that a finite float32 can hold.
+    """
+    if not values:
+        raise DataApiError("SHRED_BAD_VECTOR_SIZE")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | Decimal):
+            raise DataApiError("SHRED_BAD_VECTOR_VALUE", value=encode(value).decode()[:100])
+    with np.errstate(over="ignore"):
+        vector = np.array([_double(value) for value in values], np.float64).astype(np.float32)
+    if not np.isfinite(vector).all():
+        at = int(np.flatnonzero(~np.isfinite(vector))[0])
+        raise DataApiError("SHRED_BAD_VECTOR_VALUE", value=encode(values[at]).decode()[:100])
+    return vector
+
+
+def _double(value: JsonValue) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return float("inf")
+
+
+def read_binary(value: JsonValue) -> Float32:
+    """Return float32[n] of the content of `$binary`.
+
+    Raises `BinaryVectorError` for what is no Base64 text of finite big-endian float32.
+    """
+    if not isinstance(value, str):
+        raise BinaryVectorError(f"it is of JSON type {json_type(value)}")
+    try:
+        content = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BinaryVectorError(f"it is not Base64 ({error})") from None
+    if not content or len(content) % 4:
+        raise BinaryVectorError(f"its {len(content)} bytes are no multiple of 4")
+    vector = np.frombuffer(content, ">f4").astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise BinaryVectorError("it holds a number that is not finite")
+    return vector
+
+
+def check_vector(vector: Float32, collection: Collection) -> bytes:
+    """Return the little-endian bytes of a vector that fits a collection with vectors.
+
+    Raises `INVALID_VECTOR_LENGTH`, or `INVALID_DATABASE_QUERY` for a zero vector with the cosine metric.
+    """
+    options = collection.options.vector
+    if options and len(vector) != options.dimension:
+        raise DataApiError(
+            "INVALID_VECTOR_LENGTH",
+            length=len(vector),
+            dimension=options.dimension,
+            keyspace=collection.keyspace,
+            collection=collection.name,
+        )
+    if options and options.metric == "cosine" and not vector.any():
+        raise DataApiError("INVALID_DATABASE_QUERY", problem="a zero vector has no direction to compare by cosine")
+    return vector.astype("<f4").tobytes()
+
+
+def parse_document_vector(value: JsonValue, collection: Collection, limits: Limits) -> store_pb2.Vector:
+    """Return a document's `$vector`, with what is needed to show it as it was sent. null has no values.
+
+    Raises the `SHRED_*` codes of vectors, and what `check_vector` raises.
+    """
+    if value is None:
+        return store_pb2.Vector()
+    if isinstance(value, list):
+        _check_count(len(value), limits)
+        vector, literal = read_array(value), encode(value)
+    elif isinstance(value, dict) and list(value) == [BINARY]:
+        try:
+            vector, literal = read_binary(value[BINARY]), encode(value)
+        except BinaryVectorError as problem:
+            raise DataApiError("SHRED_BAD_BINARY_VECTOR_VALUE", problem=problem) from None
+        _check_count(len(vector), limits)
+    else:
+        raise DataApiError("SHRED_BAD_DOCUMENT_VECTOR_TYPE", type=json_type(value))
+    values = check_vector(vector, collection)
+    return store_pb2.Vector(values=values, literal=b"" if literal == vector_to_json(values) else literal)
+
+
+def _check_count(count: int, limits: Limits) -> None:
+    if count > limits.vector_dimension:
+        raise DataApiError(
+            "SHRED_DOC_LIMIT_VIOLATION",
+            problem=f"`$vector` has {count} elements, over the maximum of {limits.vector_dimension}",
+        )
+
+
+def vector_to_json(values: bytes) -> bytes:
+    """Return the JSON array of little-endian float32: for each the shortest decimal that reads back as it."""
+    # Decimal text of float32, read as float64: the encoder then writes the same short decimal.
+    return msgspec.json.encode(np.frombuffer(values, "<f4").astype("U").astype(np.float64).tolist())

@@ -1,0 +1,1 @@
+"""Vectors of a collection: what near means, and finding the nearest."""

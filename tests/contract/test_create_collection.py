@@ -1,0 +1,257 @@
+"""createCollection: its options, their checks in their order, their defaults, and creating again."""
+
+from typing import Any
+
+import pytest
+
+from tests.contract.api import Api, error_code
+
+DISABLED = {"lexical": {"enabled": False}, "rerank": {"enabled": False}}
+LOCAL = {"provider": "local", "modelName": "sentence-transformers/all-MiniLM-L6-v2"}
+
+
+@pytest.fixture
+def fresh(api: Api) -> Any:
+    """A keyspace of this test alone."""
+    api.keyspace = "ddl"
+    api.at_database("createKeyspace", name="ddl")
+    yield api
+    api.at_database("dropKeyspace", name="ddl")
+
+
+def options_of(api: Api, name: str = "c") -> dict[str, Any]:
+    """Return the options of a collection as findCollections explains them."""
+    listed = api.at_keyspace("findCollections", options={"explain": True})["status"]["collections"]
+    (options,) = (item["options"] for item in listed if item["name"] == name)
+    return dict(options)
+
+
+def create(api: Api, **options: Any) -> dict[str, Any]:
+    """Create the collection `c` with these options."""
+    return api.at_keyspace("createCollection", name="c", options=options)
+
+
+def test_a_collection_without_options(fresh: Api) -> None:
+    assert fresh.at_keyspace("createCollection", name="c") == {"status": {"ok": 1}}
+    assert fresh.at_keyspace("findCollections") == {"status": {"collections": ["c"]}}
+    assert options_of(fresh) == DISABLED
+
+
+def test_names_tell_upper_from_lower_case(fresh: Api) -> None:
+    fresh.at_keyspace("createCollection", name="books")
+    fresh.at_keyspace("createCollection", name="Books")
+
+    assert sorted(fresh.at_keyspace("findCollections")["status"]["collections"]) == ["Books", "books"]
+
+
+@pytest.mark.parametrize("name", ["", "a-b", "x" * 49, "${car}", None])
+def test_a_bad_name_is_refused(fresh: Api, name: object) -> None:
+    assert error_code(fresh.at_keyspace("createCollection", name=name)) == "UNSUPPORTED_SCHEMA_NAME"
+
+
+def test_the_keyspace_is_looked_up_before_the_name(fresh: Api) -> None:
+    fresh.keyspace = "nowhere"
+
+    assert error_code(fresh.at_keyspace("createCollection", name="a-b")) == "UNKNOWN_KEYSPACE"
+
+
+@pytest.mark.parametrize(
+    ("given", "metric", "source_model"),
+    [
+        ({}, "cosine", "other"),
+        ({"metric": "euclidean"}, "euclidean", "other"),
+        ({"sourceModel": "bert"}, "dot_product", "bert"),
+        ({"sourceModel": "other"}, "cosine", "other"),
+        ({"metric": "cosine", "sourceModel": "ada002"}, "cosine", "ada002"),
+        ({"function": "dot_product"}, "dot_product", "other"),
+    ],
+)
+def test_metric_and_source_model_have_defaults(
+    fresh: Api, given: dict[str, str], metric: str, source_model: str
+) -> None:
+    create(fresh, vector={"dimension": 5, **given})
+
+    expected = {"dimension": 5, "metric": metric, "sourceModel": source_model}
+    assert options_of(fresh) == {"vector": expected, **DISABLED}
+
+
+def test_size_is_another_name_of_dimension(fresh: Api) -> None:
+    create(fresh, vector={"size": 7})
+
+    assert options_of(fresh)["vector"]["dimension"] == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"vector": {"dimension": 0}}, "COMMAND_FIELD_VALUE_INVALID"),
+        ({"vector": {"dimension": -1}}, "COMMAND_FIELD_VALUE_INVALID"),
+        ({"vector": {"dimension": {}}}, "REQUEST_STRUCTURE_MISMATCH"),
+        ({"vector": {"dimension": 4097}}, "VECTOR_SEARCH_TOO_BIG_VALUE"),
+        ({"vector": {}}, "INVALID_CREATE_COLLECTION_OPTIONS"),
+        ({"vector": {"metric": "cosine"}}, "INVALID_CREATE_COLLECTION_OPTIONS"),
+        ({"vector": {"dimension": 5, "metric": "Cosine"}}, "COMMAND_FIELD_VALUE_INVALID"),
+        ({"vector": {"dimension": 5, "sourceModel": "x"}}, "COMMAND_FIELD_VALUE_INVALID"),
+        ({"vector": {"dimension": 5, "x": 1}}, "INVALID_CREATE_COLLECTION_FIELD"),
+        ({"InDex": {}}, "INVALID_CREATE_COLLECTION_FIELD"),
+        ({"indexing": {"x": []}}, "INVALID_CREATE_COLLECTION_FIELD"),
+        ({"defaultId": {"x": 1}}, "INVALID_CREATE_COLLECTION_FIELD"),
+        ({"vector": {"service": {"x": 1}}}, "COMMAND_FIELD_UNKNOWN"),
+        ({"defaultId": {"type": "UUID"}}, "COMMAND_FIELD_VALUE_INVALID"),
+        ({"indexing": {}}, "INVALID_INDEXING_DEFINITION"),
+        ({"indexing": {"allow": ["a"], "deny": ["b"]}}, "INVALID_INDEXING_DEFINITION"),
+        ({"indexing": {"allow": ["a", "a"]}}, "INVALID_INDEXING_DEFINITION"),
+        ({"indexing": {"deny": [""]}}, "INVALID_INDEXING_DEFINITION"),
+        ({"indexing": {"deny": ["$x"]}}, "INVALID_INDEXING_DEFINITION"),
+        ({"indexing": {"deny": ["pricing.price&usd"]}}, "INVALID_INDEXING_DEFINITION"),
+        ({"lexical": {}}, "INVALID_CREATE_COLLECTION_OPTIONS"),
+        ({"lexical": {"enabled": False, "analyzer": ""}}, "INVALID_CREATE_COLLECTION_OPTIONS"),
+        ({"lexical": {"enabled": True, "analyzer": 5}}, "INVALID_CREATE_COLLECTION_OPTIONS"),
+        ({"lexical": {"enabled": True, "analyzer": {"tokeniser": {}}}}, "INVALID_CREATE_COLLECTION_OPTIONS"),
+        ({"lexical": {"enabled": True}}, "LEXICAL_FEATURE_NOT_ENABLED"),
+        ({"rerank": {}}, "INVALID_CREATE_COLLECTION_OPTIONS"),
+        ({"rerank": {"enabled": False, "service": {"provider": "p"}}}, "INVALID_CREATE_COLLECTION_OPTIONS"),
+        ({"rerank": {"enabled": True}}, "RERANKING_FEATURE_NOT_ENABLED"),
+    ],
+)
+def test_bad_options_are_refused_and_create_nothing(fresh: Api, options: dict[str, Any], code: str) -> None:
+    assert error_code(create(fresh, **options)) == code
+    assert fresh.at_keyspace("findCollections") == {"status": {"collections": []}}
+
+
+@pytest.mark.parametrize(
+    ("service", "code", "names"),
+    [
+        ({}, "INVALID_CREATE_COLLECTION_OPTIONS", ["provider"]),
+        ({"provider": "none"}, "INVALID_CREATE_COLLECTION_OPTIONS", ["none"]),
+        (
+            {"provider": "huggingface", "authentication": {"other": "k"}},
+            "INVALID_CREATE_COLLECTION_OPTIONS",
+            ["huggingface", "other"],
+        ),
+        (
+            {"provider": "huggingface", "authentication": {"providerKey": "missing"}},
+            "VECTORIZE_CREDENTIAL_INVALID",
+            ["missing", "default", "orrery keys"],
+        ),
+        ({"provider": "huggingface"}, "INVALID_CREATE_COLLECTION_OPTIONS", ["huggingface"]),
+        ({"provider": "huggingface", "modelName": "m"}, "INVALID_CREATE_COLLECTION_OPTIONS", ["m", "huggingface"]),
+        ({**LOCAL, "parameters": {"x": 1}}, "INVALID_CREATE_COLLECTION_OPTIONS", ["x", "local"]),
+        (
+            {
+                "provider": "jinaAI",
+                "modelName": "jina-embeddings-v3",
+                "parameters": {"late_chunking": "yes"},
+            },
+            "INVALID_CREATE_COLLECTION_OPTIONS",
+            ["late_chunking", "boolean"],
+        ),
+    ],
+)
+def test_a_service_that_does_not_fit_is_refused(
+    fresh: Api, service: dict[str, Any], code: str, names: list[str]
+) -> None:
+    answer = create(fresh, vector={"service": service})
+
+    assert error_code(answer) == code
+    for name in names:
+        assert name in answer["errors"][0]["message"]
+
+
+def test_a_dimension_other_than_the_models_is_refused_naming_both(fresh: Api) -> None:
+    answer = create(fresh, vector={"dimension": 123, "service": LOCAL})
+
+    assert error_code(answer) == "INVALID_CREATE_COLLECTION_OPTIONS"
+    assert "123" in answer["errors"][0]["message"]
+    assert "384" in answer["errors"][0]["message"]
+
+
+def test_the_dimension_may_be_left_out_and_creating_with_it_is_the_same(fresh: Api) -> None:
+    assert create(fresh, vector={"service": LOCAL}) == {"status": {"ok": 1}}
+    assert create(fresh, vector={"dimension": 384, "service": LOCAL}) == {"status": {"ok": 1}}
+
+    expected = {"dimension": 384, "metric": "cosine", "sourceModel": "other", "service": LOCAL}
+    assert options_of(fresh)["vector"] == expected
+
+
+def test_a_free_dimension_has_its_default_and_its_range(fresh: Api) -> None:
+    service = {"provider": "jinaAI", "modelName": "jina-embeddings-v3"}
+    answer = create(fresh, vector={"dimension": 1025, "service": service})
+    assert error_code(answer) == "INVALID_CREATE_COLLECTION_OPTIONS"
+    assert "1025" in answer["errors"][0]["message"]
+
+    create(fresh, vector={"service": service})
+    assert options_of(fresh)["vector"]["dimension"] == 1024
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"vector": {"dimension": 5}},
+        {"indexing": {"deny": ["a.b", "c"]}},
+        {"indexing": {"allow": ["*"]}},
+        {"defaultId": {"type": "uuidv7"}},
+        {"lexical": {"enabled": False}},
+    ],
+)
+def test_creating_again_with_the_same_settings_is_fine_and_with_others_is_not(
+    fresh: Api, options: dict[str, Any]
+) -> None:
+    create(fresh, **options)
+    before = options_of(fresh)
+
+    assert create(fresh, **options) == {"status": {"ok": 1}}
+    assert error_code(create(fresh, vector={"dimension": 6})) == "EXISTING_COLLECTION_DIFFERENT_SETTINGS"
+    assert options_of(fresh) == before
+
+
+def test_the_order_of_indexed_paths_has_no_meaning(fresh: Api) -> None:
+    create(fresh, indexing={"deny": ["a", "b"]})
+
+    assert create(fresh, indexing={"deny": ["b", "a"]}) == {"status": {"ok": 1}}
+
+
+def test_absent_and_uuid_are_different_settings(fresh: Api) -> None:
+    create(fresh)
+
+    answer = create(fresh, defaultId={"type": "uuid"})
+    assert error_code(answer) == "EXISTING_COLLECTION_DIFFERENT_SETTINGS"
+
+
+def test_too_many_collections_are_refused_with_both_numbers(fresh: Api) -> None:
+    fresh.at_keyspace("createCollection", name="first")
+    answers = [fresh.at_keyspace("createCollection", name=f"c{number}") for number in range(100)]
+
+    refused = next(answer for answer in answers if "errors" in answer)
+    assert error_code(refused) == "TOO_MANY_COLLECTIONS"
+    assert "100" in refused["errors"][0]["message"]
+    assert fresh.at_keyspace("createCollection", name="first") == {"status": {"ok": 1}}
+
+
+def test_a_deleted_collection_is_gone_and_a_new_one_is_empty(fresh: Api) -> None:
+    create(fresh)
+    fresh.collection = "c"
+    fresh.run("insertOne", document={"_id": 1})
+
+    assert fresh.at_keyspace("deleteCollection", name="c") == {"status": {"ok": 1}}
+    assert error_code(fresh.run("find")) == "UNKNOWN_COLLECTION_OR_TABLE"
+    create(fresh)
+    assert fresh.run("countDocuments") == {"status": {"count": 0}}
+
+
+def test_deleting_what_is_not_there_is_fine(fresh: Api) -> None:
+    assert fresh.at_keyspace("deleteCollection", name="never") == {"status": {"ok": 1}}
+
+
+def test_deleting_takes_no_options(fresh: Api) -> None:
+    answer = fresh.at_keyspace("deleteCollection", name="c", options={"a": 1})
+
+    assert error_code(answer) == "COMMAND_ACCEPTS_NO_OPTIONS"
+
+
+def test_an_unknown_keyspace_is_named(fresh: Api) -> None:
+    fresh.keyspace = "nowhere"
+
+    answer = fresh.at_keyspace("findCollections")
+    assert error_code(answer) == "UNKNOWN_KEYSPACE"
+    assert "nowhere" in answer["errors"][0]["message"]
