@@ -15,9 +15,7 @@ from rich.table import Table
 from services.runtime.addresses import socket_address
 from services.runtime.rpc import error_from_call
 
-app = typer.Typer(
-    help="Store, list, scope and remove the credentials of embedding providers.", no_args_is_help=True
-)
+app = typer.Typer(help="Store, list, scope and remove the credentials of embedding providers.", no_args_is_help=True)
 
 _CALL_SECONDS = 10.0
 

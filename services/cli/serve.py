@@ -35,12 +35,8 @@ Token = Annotated[
         help="Token that callers send in the header Token. The variable keeps it out of the process list.",
     ),
 ]
-NoAuth = Annotated[
-    bool, typer.Option("--no-auth", envvar="ORRERY_NO_AUTH", help="Ask for no token; on loopback only.")
-]
-LogLevel = Annotated[
-    str, typer.Option("--log-level", envvar="ORRERY_LOG_LEVEL", help="debug, info, warning or error.")
-]
+NoAuth = Annotated[bool, typer.Option("--no-auth", envvar="ORRERY_NO_AUTH", help="Ask for no token; on loopback only.")]
+LogLevel = Annotated[str, typer.Option("--log-level", envvar="ORRERY_LOG_LEVEL", help="debug, info, warning or error.")]
 Limit = Annotated[
     list[str] | None,
     typer.Option("--limit", help="NAME=VALUE of a Data API limit; docs/limits.md lists them. May be repeated."),
@@ -156,9 +152,7 @@ def _kept_token(data_dir: Path) -> str:
 def _read_limits(items: list[str] | None) -> dict[str, str]:
     """Return the limits of `ORRERY_LIMIT_<NAME>` and `--limit NAME=VALUE`, the latter winning."""
     prefix = "ORRERY_LIMIT_"
-    values = {
-        name.removeprefix(prefix).lower(): value for name, value in os.environ.items() if name.startswith(prefix)
-    }
+    values = {name.removeprefix(prefix).lower(): value for name, value in os.environ.items() if name.startswith(prefix)}
     for item in items or []:
         name, separator, value = item.partition("=")
         if not separator:
@@ -198,9 +192,7 @@ def store(data_dir: DataDir = Path(".orrery/store"), listen: Listen = None, log_
     run(StoreSettings(listen=listen or socket_address(data_dir, "store"), data_dir=data_dir))
 
 
-def embedder(
-    data_dir: DataDir = Path(".orrery/embedder"), listen: Listen = None, log_level: LogLevel = "info"
-) -> None:
+def embedder(data_dir: DataDir = Path(".orrery/embedder"), listen: Listen = None, log_level: LogLevel = "info") -> None:
     """Run the embedder alone: providers and credentials over gRPC.
 
     ORRERY_PROVIDER_<ID>_URL overrides a provider's URL; ORRERY_MASTER_KEY is the key of the stored credentials

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -43,7 +44,7 @@ class Question:
 QUESTIONS: Sequence[Question] = (
     Question("an ocean of liquid water hidden under a shell of ice"),
     Question("a spacecraft that landed on a comet"),
-    Question("rain and lakes, but not of water", {"kind": "moon"}),
+    Question("methane rain filling rivers and lakes", {"kind": "moon"}),
     Question("volcanoes that never stop erupting", {"kind": {"$ne": "mission"}}),
     Question("bringing samples back to Earth", {"kind": "mission", "launched": {"$gte": {"$date": 946684800000}}}),
     Question("worlds far beyond Neptune", {"radius_km": {"$gt": 400}}),
@@ -89,8 +90,11 @@ def _search(client: httpx.Client, question: Question) -> list[dict[str, Any]]:
 
 
 def _show(console: Console, question: Question, documents: Sequence[dict[str, Any]]) -> None:
-    narrowed = f"  [dim]where {json.dumps(question.filter)}[/dim]" if question.filter else ""
-    table = Table(title=f"[bold]“{question.text}”[/bold]{narrowed}", title_justify="left", width=100)
+    heading = f"“{question.text}”"
+    if question.filter:
+        heading += f"  where {json.dumps(question.filter)}"
+    console.print(f"\n{heading}", style="bold", markup=False, emoji=False, highlight=False)
+    table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("similarity", justify="right")
     table.add_column("name", style="bold")
     table.add_column("what it is")

@@ -172,11 +172,7 @@ def equal(left: JsonValue, right: JsonValue) -> bool:
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, dict) and isinstance(right, dict):
-        return (
-            len(left) == len(right)
-            and list(left) == list(right)
-            and all(map(equal, left.values(), right.values()))
-        )
+        return len(left) == len(right) and list(left) == list(right) and all(map(equal, left.values(), right.values()))
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(equal, left, right))
     if isinstance(left, int | Decimal) and isinstance(right, int | Decimal):

@@ -76,9 +76,7 @@ class Command:
     replacement: str | None = None
 
 
-def parse_body(
-    body: bytes, level: Level, commands: Mapping[str, Command], limits: Limits
-) -> tuple[Command, Fields]:
+def parse_body(body: bytes, level: Level, commands: Mapping[str, Command], limits: Limits) -> tuple[Command, Fields]:
     """Return the command of a body and its members.
 
     Raises `DataApiError`: `REQUEST_NOT_JSON`, `SHRED_DOC_LIMIT_VIOLATION`, `COMMAND_FIELD_VALUE_INVALID` (no
@@ -126,9 +124,7 @@ def _decode_body(body: bytes, limits: Limits) -> JsonValue:
     if sizes.depth > limits.nesting_depth:
         raise _too_large(f"the body is nested over {limits.nesting_depth} levels deep")
     if sizes.longest_name > limits.member_name_characters:
-        raise _too_large(
-            f"a member's name has {sizes.longest_name} characters, over {limits.member_name_characters}"
-        )
+        raise _too_large(f"a member's name has {sizes.longest_name} characters, over {limits.member_name_characters}")
     length = long_number(body, limits.number_characters)
     if length is not None:
         raise _too_large(f"a number has {length} characters, over {limits.number_characters}")

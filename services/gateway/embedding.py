@@ -26,9 +26,7 @@ class EmbeddingSecrets:
 
     def message(self) -> embedder_pb2.RequestSecrets:
         """Return the secrets as the embedder takes them."""
-        return embedder_pb2.RequestSecrets(
-            api_key=self.api_key, access_id=self.access_id, secret_id=self.secret_id
-        )
+        return embedder_pb2.RequestSecrets(api_key=self.api_key, access_id=self.access_id, secret_id=self.secret_id)
 
 
 class Embedding:

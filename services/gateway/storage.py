@@ -54,9 +54,7 @@ class Storage:
             self._collections.move_to_end(key)
             return known
         reference = store_pb2.CollectionRef(database=database, keyspace=keyspace, name=name)
-        response = await self.remote.call(
-            self.rpc.GetCollection, store_pb2.GetCollectionRequest(collection=reference)
-        )
+        response = await self.remote.call(self.rpc.GetCollection, store_pb2.GetCollectionRequest(collection=reference))
         known = collection_of(database, keyspace, response.collection)
         self._collections[key] = known
         if len(self._collections) > _REMEMBERED_COLLECTIONS:

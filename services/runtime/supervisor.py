@@ -115,9 +115,7 @@ class Supervisor:
             if await child.healthy():
                 return
             if time.monotonic() > deadline:
-                raise StartError(
-                    f"the {child.name} did not become healthy within {self.settings.start_seconds:g} s"
-                )
+                raise StartError(f"the {child.name} did not become healthy within {self.settings.start_seconds:g} s")
             await asyncio.sleep(self.settings.poll_seconds)
 
     async def _end(self, child: Child) -> None:

@@ -138,9 +138,7 @@ class Collection:
                 collection=self.entry.name,
             )
         if settings.metric is Metric.COSINE and not vector.any():
-            raise DataApiError(
-                "INVALID_DATABASE_QUERY", problem="a zero vector has no direction to compare by cosine"
-            )
+            raise DataApiError("INVALID_DATABASE_QUERY", problem="a zero vector has no direction to compare by cosine")
         return np.asarray(vector, np.float32)
 
     # --- writing ---

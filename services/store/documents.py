@@ -96,10 +96,7 @@ class DocumentTables:
     def matching(self, filter_: Filter, *, after: int = 0, limit: int = -1) -> Iterator[Row]:
         """Yield the documents that match, in storage order, from the first one after a position."""
         where = self._filters.where(filter_)
-        sql = (
-            f"SELECT {_COLUMNS} FROM documents AS d WHERE d.position > ? AND {where.text} "
-            "ORDER BY d.position LIMIT ?"
-        )
+        sql = f"SELECT {_COLUMNS} FROM documents AS d WHERE d.position > ? AND {where.text} ORDER BY d.position LIMIT ?"
         for values in self.connection.execute(sql, (after, *where.bindings, limit)):
             yield _row(values)
 
@@ -152,8 +149,7 @@ class DocumentTables:
     def replace(self, row: Row, record: Record) -> None:
         """Put a document in the place of another one of the same id."""
         self.connection.execute(
-            "UPDATE documents SET json = ?, vector = ?, literal = ?, vectorize = ?, lexical = ? "
-            "WHERE position = ?",
+            "UPDATE documents SET json = ?, vector = ?, literal = ?, vectorize = ?, lexical = ? WHERE position = ?",
             (*_values(record), row.position),
         )
         if record.json != row.record.json:

@@ -32,9 +32,7 @@ class Operation:
     target: Path = ()
 
 
-def apply_operations(
-    document: JsonObject, operations: Sequence[Operation], *, creating: bool, now_millis: int
-) -> bool:
+def apply_operations(document: JsonObject, operations: Sequence[Operation], *, creating: bool, now_millis: int) -> bool:
     """Change a document in place and tell whether it is different now.
 
     `creating` lets `$setOnInsert` take effect; `now_millis` is the instant of `$currentDate`.
@@ -98,9 +96,7 @@ def _arithmetic(compute: Callable[[Decimal, Decimal], Decimal], missing: JsonVal
     return apply
 
 
-def _number(
-    left: int | Decimal, right: JsonValue, compute: Callable[[Decimal, Decimal], Decimal]
-) -> int | Decimal:
+def _number(left: int | Decimal, right: JsonValue, compute: Callable[[Decimal, Decimal], Decimal]) -> int | Decimal:
     """Compute exactly: integers stay integers of any size, the rest is decimal."""
     assert isinstance(right, int | Decimal)
     try:

@@ -28,9 +28,7 @@ class Api:
     def port(self) -> int:
         return int(urlsplit(self.url).port or 80)
 
-    def raw(
-        self, path: str, body: dict[str, Any] | bytes, headers: dict[str, str] | None = None
-    ) -> httpx.Response:
+    def raw(self, path: str, body: dict[str, Any] | bytes, headers: dict[str, str] | None = None) -> httpx.Response:
         """Post a body as it is."""
         sent = {"Token": self.token, "Content-Type": "application/json", **(headers or {})}
         if isinstance(body, bytes):

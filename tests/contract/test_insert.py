@@ -175,9 +175,7 @@ for _ in range(16):
         ({"$vector": [0.1]}, "VECTOR_SEARCH_NOT_SUPPORTED"),
     ],
 )
-def test_a_document_that_breaks_a_rule_is_refused_and_nothing_written(
-    documents: Api, document: Any, code: str
-) -> None:
+def test_a_document_that_breaks_a_rule_is_refused_and_nothing_written(documents: Api, document: Any, code: str) -> None:
     answer = documents.run("insertOne", document=document)
 
     assert error_code(answer) == code

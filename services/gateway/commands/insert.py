@@ -41,9 +41,7 @@ async def insert_many(context: Context, fields: Fields) -> Answer:
     if documents is None:
         fields.refuse("documents", None, "it must not be null")
     elif not 1 <= len(documents) <= most:
-        fields.refuse(
-            "documents", documents, f"it has {len(documents)} documents; 1 to {most} can be inserted at once"
-        )
+        fields.refuse("documents", documents, f"it has {len(documents)} documents; 1 to {most} can be inserted at once")
     fields.finish()
 
     async def run(collection: Collection) -> Answer:
@@ -91,9 +89,7 @@ async def _embed(context: Context, collection: Collection, documents: Sequence[P
     """Embed every text of the documents in one call."""
     texts = [(document, document.text) for document in documents if document.text is not None]
     if texts:
-        vectors = await context.embedding.embed(
-            collection, [text for _, text in texts], context.secrets, search=False
-        )
+        vectors = await context.embedding.embed(collection, [text for _, text in texts], context.secrets, search=False)
         for (document, _), values in zip(texts, vectors, strict=True):
             document.embedded(values)
 

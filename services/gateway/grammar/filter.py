@@ -109,9 +109,7 @@ class _Parser:
     def _member(self, name: str, value: JsonValue, *, negated: bool, in_or: bool) -> pb.Filter | None:
         if name in ("$and", "$or") and isinstance(value, list):
             parts = [
-                part
-                for item in value
-                if (part := self._branch(item, negated=negated, in_or=name == "$or")) is not None
+                part for item in value if (part := self._branch(item, negated=negated, in_or=name == "$or")) is not None
             ]
             return _combine(parts, any_of=(name == "$or") != negated)
         if name == "$not":

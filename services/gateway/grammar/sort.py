@@ -80,9 +80,7 @@ def _special(name: str, value: JsonValue, collection: Collection) -> SortClause:
     place: dict[str, Any] = {"keyspace": collection.keyspace, "collection": collection.name}
     if name == "$lexical":
         if not isinstance(value, str):
-            raise DataApiError(
-                "SORT_CLAUSE_INVALID", problem=f"`$lexical` takes a string, found {json_type(value)}"
-            )
+            raise DataApiError("SORT_CLAUSE_INVALID", problem=f"`$lexical` takes a string, found {json_type(value)}")
         if not collection.options.lexical.enabled:
             raise DataApiError("LEXICAL_NOT_ENABLED_FOR_COLLECTION", **place)
         return LexicalSort(value)

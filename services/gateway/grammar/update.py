@@ -47,14 +47,10 @@ def check_update_shape(clause: JsonValue) -> None:
     Raises `UNSUPPORTED_UPDATE_DATA_TYPE` or `UNSUPPORTED_UPDATE_OPERATION`.
     """
     if not isinstance(clause, dict):
-        raise DataApiError(
-            "UNSUPPORTED_UPDATE_DATA_TYPE", problem=f"it must be an object, found {json_type(clause)}"
-        )
+        raise DataApiError("UNSUPPORTED_UPDATE_DATA_TYPE", problem=f"it must be an object, found {json_type(clause)}")
     for operator, arguments in clause.items():
         if operator not in _BUILDERS:
-            raise DataApiError(
-                "UNSUPPORTED_UPDATE_OPERATION", operator=operator, known=", ".join(sorted(_BUILDERS))
-            )
+            raise DataApiError("UNSUPPORTED_UPDATE_OPERATION", operator=operator, known=", ".join(sorted(_BUILDERS)))
         if not isinstance(arguments, dict):
             raise DataApiError(
                 "UNSUPPORTED_UPDATE_DATA_TYPE",
@@ -111,9 +107,7 @@ def _check_protected(operator: str, name: str, path: Path) -> None:
         if operator in ("$push", "$addToSet"):
             raise _bad_parameter(f"{operator} cannot change '{name}'")
         if operator in ("$set", "$setOnInsert"):
-            raise DataApiError(
-                "SHRED_BAD_FIELD_NAME", name=name, path="the document", problem="it starts with '$'"
-            )
+            raise DataApiError("SHRED_BAD_FIELD_NAME", name=name, path="the document", problem="it starts with '$'")
 
 
 def _check_conflicts(paths: list[tuple[Path, str]]) -> None:
@@ -168,9 +162,7 @@ def _rename(operator: str, path: Path, argument: JsonValue) -> pb.UpdateOperatio
         raise DataApiError("UNSUPPORTED_UPDATE_OPERATION_PATH", problem=itself)
     _check_protected(operator, argument, target)
     if argument.startswith("$"):
-        raise DataApiError(
-            "SHRED_BAD_FIELD_NAME", name=argument, path="the document", problem="it starts with '$'"
-        )
+        raise DataApiError("SHRED_BAD_FIELD_NAME", name=argument, path="the document", problem="it starts with '$'")
     return _message(path, rename_to=pb.Path(segments=target))
 
 

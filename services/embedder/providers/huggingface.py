@@ -1,0 +1,26 @@
+"""Hugging Face Serverless: feature extraction. The model is part of the URL.
+
+Facts: the provider's API documentation of feature extraction, and `inputs`/`options` as the Data API sends them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from services.embedder.providers.wire import Answer, AnswerError, EmbeddingModel, to_vectors
+
+
+def request_body(model: EmbeddingModel, texts: Sequence[str]) -> dict[str, Any]:
+    """Return the request for some texts. The provider is to wait for a model that is not loaded yet."""
+    return {"inputs": list(texts), "options": {"waitForModel": True}}
+
+
+def read_answer(body: Any, count: int) -> Answer:
+    """Return the vectors of an answer: an array of arrays, or for one text possibly that text's array itself.
+
+    Raises `AnswerError`; an error body under HTTP 200 is one.
+    """
+    if isinstance(body, dict):
+        raise AnswerError(f"it says: {body.get('error', 'an object without vectors')}")
+    if count == 1 and isinstance(body, list) and body and not isinstance(body[0], list):
+        body = [body]
+    return Answer(to_vectors(body, count))

@@ -1,0 +1,81 @@
+"""The embedder as a process: its settings and its RPC server."""
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from orrery.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+
+from services.embedder.catalogue import load_catalogue
+from services.embedder.credentials import CredentialStore, load_master_key
+from services.embedder.engine import EmbeddingEngine
+from services.embedder.secret import Secret
+from services.embedder.service import CredentialServicer, EmbedderServicer
+from services.embedder.upstream import Upstream, UpstreamSettings
+from services.runtime.rpc import serve_async
+
+SERVICE_NAMES = tuple(service.full_name for service in embedder_pb2.DESCRIPTOR.services_by_name.values())
+
+_URL_PREFIX, _URL_SUFFIX = "ORRERY_PROVIDER_", "_URL"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderSettings:
+    """How an embedder runs.
+
+    `listen` is `unix:PATH` or HOST:PORT on loopback; credentials are kept in `data_dir`. `provider_urls` replaces
+    URLs by the provider's id in upper case. `master_key` is Base64 of 32 bytes; None keeps one in `data_dir`.
+    """
+
+    listen: str
+    data_dir: Path
+    provider_urls: Mapping[str, str] = field(default_factory=dict)
+    master_key: Secret | None = None
+    upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
+
+    @classmethod
+    def from_environment(cls, listen: str, data_dir: Path, environment: Mapping[str, str]) -> "EmbedderSettings":
+        """Return settings with `ORRERY_PROVIDER_<ID>_URL` and `ORRERY_MASTER_KEY` taken from an environment."""
+        urls = {
+            name.removeprefix(_URL_PREFIX).removesuffix(_URL_SUFFIX): value
+            for name, value in environment.items()
+            if name.startswith(_URL_PREFIX) and name.endswith(_URL_SUFFIX)
+        }
+        key = environment.get("ORRERY_MASTER_KEY")
+        return cls(listen, data_dir, urls, Secret(key) if key else None)
+
+
+def run(settings: EmbedderSettings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises `CatalogueError`, `MasterKeyError`, or `ValueError` for an address open to the network.
+    """
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: EmbedderSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    catalogue = load_catalogue(settings.provider_urls)
+    master_key = load_master_key(settings.data_dir, settings.master_key)
+    credentials = CredentialStore(settings.data_dir / "credentials.db", master_key)
+    upstream = Upstream(settings.upstream)
+    engine = EmbeddingEngine(catalogue, credentials, upstream)
+
+    def register(server: grpc.aio.Server) -> None:
+        embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(
+            EmbedderServicer(catalogue, credentials, engine), server
+        )
+        embedder_pb2_grpc.add_CredentialServiceServicer_to_server(CredentialServicer(catalogue, credentials), server)
+
+    try:
+        await serve_async(settings.listen, register, SERVICE_NAMES, stop=stop.wait())
+    finally:
+        await upstream.close()
+        credentials.close()

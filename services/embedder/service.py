@@ -1,0 +1,258 @@
+"""The embedder's RPCs: messages in, typed calls, messages out."""
+
+import asyncio
+import time
+from typing import Any
+
+import grpc
+import structlog
+from orrery.embedder.v1 import embedder_pb2 as pb
+from orrery.embedder.v1 import embedder_pb2_grpc
+
+from services.embedder.catalogue import DIMENSION_PARAMETER, Catalogue, Model, Parameter, Provider
+from services.embedder.check import OtherValue, Service, check_service
+from services.embedder.credentials import Credential, CredentialStore
+from services.embedder.engine import EmbedCall, EmbeddingEngine
+from services.embedder.secret import Secret
+from services.runtime.errors import DataApiError
+
+log = structlog.get_logger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+#: How long a call may take whose caller set no deadline, in seconds.
+_NO_DEADLINE_SECONDS = 60.0
+
+_STATUSES = {
+    "SUPPORTED": pb.MODEL_STATUS_SUPPORTED,
+    "DEPRECATED": pb.MODEL_STATUS_DEPRECATED,
+    "END_OF_LIFE": pb.MODEL_STATUS_END_OF_LIFE,
+}
+_PARAMETER_TYPES = {
+    "string": pb.PARAMETER_TYPE_STRING,
+    "number": pb.PARAMETER_TYPE_NUMBER,
+    "boolean": pb.PARAMETER_TYPE_BOOLEAN,
+}
+
+
+class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
+    """`orrery.embedder.v1.EmbedderService`. Each RPC is described in the contract."""
+
+    def __init__(self, catalogue: Catalogue, credentials: CredentialStore, engine: EmbeddingEngine) -> None:
+        self._catalogue = catalogue
+        self._credentials = credentials
+        self._engine = engine
+
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
+        """Embed texts."""
+        started = time.monotonic()
+        remaining = context.time_remaining()
+        key = request.request_secrets.api_key
+        call = EmbedCall(
+            database=request.database,
+            service=_service(request.service),
+            texts=list(request.texts),
+            deadline=started + (_NO_DEADLINE_SECONDS if remaining is None else remaining),
+            request_key=Secret(key) if key else None,
+        )
+        answer = await self._engine.embed(call)
+        log.info(
+            "embedded",
+            provider=request.service.provider,
+            model=request.service.model,
+            database=request.database,
+            texts=len(call.texts),
+            tokens=answer.total_tokens,
+            milliseconds=round((time.monotonic() - started) * 1000, 1),
+        )
+        return pb.EmbedResponse(
+            vectors=answer.vectors.astype("<f4").tobytes(),
+            dimension=answer.vectors.shape[1],
+            usage=pb.Usage(prompt_tokens=answer.prompt_tokens, total_tokens=answer.total_tokens),
+        )
+
+    async def ListProviders(  # noqa: N802
+        self, request: pb.ListProvidersRequest, context: Context
+    ) -> pb.ListProvidersResponse:
+        """List the catalogue."""
+        wanted = set(request.model_statuses)
+        return pb.ListProvidersResponse(
+            providers=[_provider_message(provider, wanted) for provider in self._catalogue.all()]
+        )
+
+    async def CheckService(  # noqa: N802
+        self, request: pb.CheckServiceRequest, context: Context
+    ) -> pb.CheckServiceResponse:
+        """Tell whether a collection could be created with a service."""
+        checked = check_service(_service(request.service), request.database, self._catalogue, self._credentials)
+        message = pb.Service()
+        message.CopyFrom(request.service)
+        message.provider, message.model, message.dimension = checked.provider, checked.model, checked.dimension
+        message.authentication.update(checked.authentication)
+        return pb.CheckServiceResponse(service=message)
+
+
+class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
+    """`orrery.embedder.v1.CredentialService`. Each RPC is described in the contract."""
+
+    def __init__(self, catalogue: Catalogue, credentials: CredentialStore) -> None:
+        self._catalogue = catalogue
+        self._credentials = credentials
+
+    async def CreateCredential(  # noqa: N802
+        self, request: pb.CreateCredentialRequest, context: Context
+    ) -> pb.CreateCredentialResponse:
+        """Store a credential for a provider that takes stored ones."""
+        self._check_tokens(request)
+        secrets = {token: Secret(text) for token, text in request.secrets.items()}
+        credential = await asyncio.to_thread(
+            self._credentials.create, request.provider, request.name, secrets, list(request.databases)
+        )
+        _log_change("created", credential)
+        return pb.CreateCredentialResponse(credential=_credential_message(credential))
+
+    async def ListCredentials(  # noqa: N802
+        self, request: pb.ListCredentialsRequest, context: Context
+    ) -> pb.ListCredentialsResponse:
+        """List the credentials."""
+        credentials = await asyncio.to_thread(self._credentials.list, request.provider)
+        return pb.ListCredentialsResponse(credentials=map(_credential_message, credentials))
+
+    async def AddDatabases(  # noqa: N802
+        self, request: pb.AddDatabasesRequest, context: Context
+    ) -> pb.AddDatabasesResponse:
+        """Widen a scope."""
+        credential = await asyncio.to_thread(
+            self._credentials.add_databases, request.provider, request.name, list(request.databases)
+        )
+        _log_change("scope widened", credential)
+        return pb.AddDatabasesResponse(credential=_credential_message(credential))
+
+    async def RemoveDatabases(  # noqa: N802
+        self, request: pb.RemoveDatabasesRequest, context: Context
+    ) -> pb.RemoveDatabasesResponse:
+        """Narrow a scope."""
+        credential = await asyncio.to_thread(
+            self._credentials.remove_databases, request.provider, request.name, list(request.databases)
+        )
+        _log_change("scope narrowed", credential)
+        return pb.RemoveDatabasesResponse(credential=_credential_message(credential))
+
+    async def DeleteCredential(  # noqa: N802
+        self, request: pb.DeleteCredentialRequest, context: Context
+    ) -> pb.DeleteCredentialResponse:
+        """Delete a credential."""
+        await asyncio.to_thread(self._credentials.delete, request.provider, request.name)
+        log.warning("credential deleted", provider=request.provider, name=request.name)
+        return pb.DeleteCredentialResponse()
+
+    def _check_tokens(self, request: pb.CreateCredentialRequest) -> None:
+        provider = self._catalogue.get(request.provider)
+        problem = None
+        if provider is None:
+            known = ", ".join(item.id for item in self._catalogue.all())
+            problem = f"there is no such provider; known are {known}"
+        elif not provider.authentication.shared_secret:
+            problem = "the provider takes no stored keys"
+        elif set(request.secrets) != {provider.authentication.accepted_token}:
+            problem = f"the provider takes the token {provider.authentication.accepted_token}, and no other"
+        if problem is not None:
+            raise DataApiError("CREDENTIAL_INVALID", provider=request.provider, name=request.name, problem=problem)
+
+
+def _log_change(what: str, credential: Credential) -> None:
+    log.warning(
+        f"credential {what}",
+        provider=credential.provider,
+        name=credential.name,
+        databases=list(credential.databases),
+    )
+
+
+# --- messages ---------------------------------------------------------------
+
+
+def _service(message: pb.Service) -> Service:
+    parameters: dict[str, str | float | bool | OtherValue] = {}
+    for name, value in message.parameters.items():
+        kind = value.WhichOneof("kind")
+        if kind == "text":
+            parameters[name] = value.text
+        elif kind == "number":
+            parameters[name] = value.number
+        elif kind == "flag":
+            parameters[name] = value.flag
+        else:
+            parameters[name] = OtherValue(value.other)
+    return Service(message.provider, message.model, message.dimension, dict(message.authentication), parameters)
+
+
+def _credential_message(credential: Credential) -> pb.Credential:
+    message = pb.Credential(provider=credential.provider, name=credential.name, databases=credential.databases)
+    message.create_time.FromSeconds(credential.created)
+    return message
+
+
+def _provider_message(provider: Provider, wanted: set[pb.ModelStatus.ValueType]) -> pb.Provider:
+    models = [model for model in provider.models if not wanted or _STATUSES[model.status] in wanted]
+    return pb.Provider(
+        id=provider.id,
+        display_name=provider.display_name,
+        url=provider.url or "",
+        authentications=_authentication_messages(provider),
+        parameters=map(_parameter_message, provider.parameters),
+        models=[_model_message(model) for model in sorted(models, key=lambda model: model.name)],
+    )
+
+
+def _authentication_messages(provider: Provider) -> list[pb.Authentication]:
+    ways = provider.authentication
+    return [
+        pb.Authentication(
+            type=pb.AUTHENTICATION_TYPE_HEADER,
+            enabled=ways.header,
+            tokens=[pb.Token(accepted=ways.accepted_header, forwarded=ways.forwarded)],
+        ),
+        pb.Authentication(
+            type=pb.AUTHENTICATION_TYPE_SHARED_SECRET,
+            enabled=ways.shared_secret,
+            tokens=[pb.Token(accepted=ways.accepted_token, forwarded=ways.forwarded)],
+        ),
+        pb.Authentication(type=pb.AUTHENTICATION_TYPE_NONE, enabled=ways.none),
+    ]
+
+
+def _model_message(model: Model) -> pb.Model:
+    parameters = [_parameter_message(parameter) for parameter in model.parameters]
+    if model.dimension_range is not None:
+        bounds = model.dimension_range
+        parameters.insert(
+            0,
+            pb.Parameter(
+                name=DIMENSION_PARAMETER,
+                type=pb.PARAMETER_TYPE_NUMBER,
+                required=True,
+                default_value=None if bounds.default is None else str(bounds.default),
+                help="Length of the vectors.",
+                numeric_range=pb.NumericRange(minimum=bounds.minimum, maximum=bounds.maximum),
+            ),
+        )
+    return pb.Model(
+        name=model.name,
+        dimension=model.dimension,
+        parameters=parameters,
+        status=_STATUSES[model.status],
+        status_message=model.status_message,
+    )
+
+
+def _parameter_message(parameter: Parameter) -> pb.Parameter:
+    return pb.Parameter(
+        name=parameter.name,
+        type=_PARAMETER_TYPES[parameter.type],
+        required=parameter.required,
+        default_value=parameter.default,
+        help=parameter.help,
+        display_name=parameter.display_name,
+        hint=parameter.hint,
+    )
