@@ -9,7 +9,7 @@ from typing import Any
 from orrery.store.v1 import store_pb2
 
 from services.documents.codec import JsonObject, JsonValue, encode, json_type
-from services.documents.rules import check_document
+from services.documents.rules import check_document, check_id
 from services.documents.values import display_id
 from services.gateway.collection import Collection
 from services.gateway.grammar.vector import parse_document_vector
@@ -116,13 +116,22 @@ def prepare_document(
     own = {name: value for name, value in document.items() if name not in SPECIAL_FIELDS}
     if "_id" in own and next(iter(own)) != "_id":
         own = {"_id": own.pop("_id"), **own}
-    id_json = encode(display_id(own["_id"])) if "_id" in own else None
+    id_json = prepared_id(own)
     try:
         return _prepare(document, own, id_json, collection, limits)
     except DataApiError as error:
-        if id_json is not None and not error.code.startswith("SHRED_BAD_DOCID"):
-            raise error.about(id_json) from None
-        raise
+        raise (error if id_json is None else error.about(id_json)) from None
+
+
+def prepared_id(document: JsonValue) -> bytes | None:
+    """Return the JSON text of a document's `_id` as answers show it, None where it has none.
+
+    Raises `SHRED_BAD_DOCID_TYPE` or `SHRED_BAD_DOCID_VALUE` for a value that is no id.
+    """
+    if not isinstance(document, dict) or "_id" not in document:
+        return None
+    check_id(document["_id"])
+    return encode(display_id(document["_id"]))
 
 
 def _prepare(

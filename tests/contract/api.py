@@ -35,17 +35,17 @@ class Api:
             return self.http.post(path, content=body, headers=sent)
         return self.http.post(path, json=body, headers=sent)
 
-    def at_database(self, name: str, **members: Any) -> dict[str, Any]:
+    def at_database(self, command: str, /, **members: Any) -> dict[str, Any]:
         """Run a command of the database level."""
-        return self._json("/v1", name, members)
+        return self._json("/v1", command, members)
 
-    def at_keyspace(self, name: str, **members: Any) -> dict[str, Any]:
+    def at_keyspace(self, command: str, /, **members: Any) -> dict[str, Any]:
         """Run a command of the keyspace level."""
-        return self._json(f"/v1/{self.keyspace}", name, members)
+        return self._json(f"/v1/{self.keyspace}", command, members)
 
-    def run(self, name: str, headers: dict[str, str] | None = None, **members: Any) -> dict[str, Any]:
+    def run(self, command: str, /, headers: dict[str, str] | None = None, **members: Any) -> dict[str, Any]:
         """Run a command on the collection."""
-        return self._json(f"/v1/{self.keyspace}/{self.collection}", name, members, headers)
+        return self._json(f"/v1/{self.keyspace}/{self.collection}", command, members, headers)
 
     def _json(
         self, path: str, name: str, members: dict[str, Any], headers: dict[str, str] | None = None

@@ -5,6 +5,9 @@ import json
 import socket
 
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, StreamEnded
 
 from tests.contract.api import Api, error_code
 
@@ -156,18 +159,40 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(api: Api) -> None:
 
 
 def test_the_upgrade_of_a_client_that_prefers_http_2_keeps_the_body(api: Api) -> None:
-    body = json.dumps({"findKeyspaces": {}}).encode()
-    head = (
-        f"POST /v1 HTTP/1.1\r\nHost: {api.host}:{api.port}\r\nToken: {api.token}\r\n"
-        "Content-Type: application/json\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
-        f"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    with socket.create_connection((api.host, api.port), timeout=30) as connection:
-        connection.sendall(head.encode() + body)
-        connection.shutdown(socket.SHUT_WR)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    connection = http.client.HTTPConnection(api.host, api.port, timeout=30)
+    headers = {
+        "Token": api.token,
+        "Content-Type": "application/json",
+        "Connection": "Upgrade, HTTP2-Settings",
+        "Upgrade": "h2c",
+        "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+    }
+    for _ in range(2):
+        connection.request("POST", "/v1", json.dumps({"findKeyspaces": {}}), headers)
+        response = connection.getresponse()
+        assert response.status == 200
+        assert b'"keyspaces"' in response.read()
+    connection.close()
 
-    assert answer.startswith(b"HTTP/1.1 200")
+
+def test_http_2_in_clear_text_is_answered(api: Api) -> None:
+    configuration = H2Configuration(client_side=True)
+    client = H2Connection(config=configuration)
+    client.initiate_connection()
+    body = json.dumps({"findKeyspaces": {}}).encode()
+    headers = {":method": "POST", ":path": "/v1", ":scheme": "http", ":authority": api.host}
+    client.send_headers(1, [*headers.items(), ("token", api.token), ("content-type", "application/json")])
+    client.send_data(1, body, end_stream=True)
+    answer = b""
+    ended = False
+    with socket.create_connection((api.host, api.port), timeout=30) as connection:
+        connection.sendall(client.data_to_send())
+        while not ended:
+            events = client.receive_data(connection.recv(65536))
+            answer += b"".join(event.data for event in events if isinstance(event, DataReceived))
+            ended = any(isinstance(event, StreamEnded) for event in events)
+            connection.sendall(client.data_to_send())
+
     assert b'"keyspaces"' in answer
 
 

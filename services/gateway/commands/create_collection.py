@@ -284,6 +284,8 @@ def _check_same(existing: Collection, requested: CollectionOptions, *, given: Fi
 
 
 def _same(left: object, right: object) -> bool:
+    if left is msgspec.UNSET or right is msgspec.UNSET:
+        return left is right
     return _sorted_encoder.encode(left) == _sorted_encoder.encode(right)
 
 

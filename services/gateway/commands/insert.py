@@ -1,6 +1,7 @@
 """insertOne and insertMany."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 from orrery.store.v1 import store_pb2
@@ -8,14 +9,28 @@ from orrery.store.v1 import store_pb2
 from services.documents.codec import JsonValue
 from services.gateway.collection import Collection
 from services.gateway.command import Command, Context, Level
-from services.gateway.documents import PreparedDocument, check_vectorize_usage, expand_hybrid, prepare_document
+from services.gateway.documents import (
+    PreparedDocument,
+    check_vectorize_usage,
+    expand_hybrid,
+    prepare_document,
+    prepared_id,
+)
 from services.gateway.envelope import Answer, Encodable
 from services.gateway.fields import Fields
 from services.gateway.storage import reference
 from services.runtime.errors import DataApiError
 
-#: What became of one document: inserted, failed with an error, or (None) not tried.
-Outcome = PreparedDocument | DataApiError | None
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A document that was not tried, after one that failed; with the JSON text of its id if it has one."""
+
+    id_json: bytes | None
+
+
+#: What became of one document: inserted, failed with an error, or not tried.
+Outcome = PreparedDocument | DataApiError | Skipped
 
 
 async def insert_one(context: Context, fields: Fields) -> Answer:
@@ -69,7 +84,7 @@ async def _insert(
                 break
     valid = [(at, outcome) for at, outcome in enumerate(outcomes) if isinstance(outcome, PreparedDocument)]
     await _embed(context, collection, [document for _, document in valid])
-    outcomes.extend([None] * (count - len(outcomes)))
+    outcomes.extend(map(_skipped, expanded[len(outcomes) :]))
     if not valid:
         return outcomes
     request = store_pb2.InsertDocumentsRequest(
@@ -80,7 +95,7 @@ async def _insert(
         if outcome == store_pb2.INSERT_OUTCOME_ALREADY_EXISTS:
             outcomes[at] = _already_exists(prepared)
             if ordered:
-                outcomes[at + 1 :] = [None] * (count - at - 1)
+                outcomes[at + 1 :] = map(_skipped, expanded[at + 1 :])
                 break
     return outcomes
 
@@ -92,6 +107,13 @@ async def _embed(context: Context, collection: Collection, documents: Sequence[P
         vectors = await context.embedding.embed(collection, [text for _, text in texts], context.secrets, search=False)
         for (document, _), values in zip(texts, vectors, strict=True):
             document.embedded(values)
+
+
+def _skipped(document: JsonValue) -> Skipped:
+    try:
+        return Skipped(prepared_id(document))
+    except DataApiError:
+        return Skipped(None)
 
 
 def _already_exists(document: PreparedDocument) -> DataApiError:
@@ -122,7 +144,8 @@ def _answer_with_responses(outcomes: Sequence[Outcome]) -> Answer:
             response |= {"status": "ERROR", "errorsIdx": len(answer.errors)}
             answer.errors.append(outcome)
         else:
-            response = {"status": "SKIPPED"}
+            response = {} if outcome.id_json is None else {"_id": msgspec.Raw(outcome.id_json)}
+            response["status"] = "SKIPPED"
         responses.append(response)
     answer.status["documentResponses"] = responses
     return answer

@@ -23,8 +23,16 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 
 @pytest.mark.parametrize(
     ("address", "expected"),
-    [("127.0.0.1:1", True), ("127.9.9.9:1", True), ("[::1]:1", True), ("localhost:1", True)]
-    + [("0.0.0.0:1", False), ("10.0.0.1:1", False), ("example.org:1", False), ("[::]:1", False)],
+    [
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("0.0.0.0:1", False),
+        ("10.0.0.1:1", False),
+        ("example.org:1", False),
+        ("[::]:1", False),
+    ],
 )
 def test_loopback(address: str, expected: bool) -> None:
     assert is_loopback(address) is expected

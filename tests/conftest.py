@@ -1,0 +1,41 @@
+"""Servers that tests share: one live Orrery and one upstream for the whole run."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.live import Orrery
+from tests.upstream.server import Upstream
+
+#: The key that the upstream takes. Tests search every output for it.
+PROVIDER_SECRET = "sk-upstream-9f1c7e"
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Upstream]:
+    """A provider of embeddings on loopback that takes `PROVIDER_SECRET`."""
+    with Upstream(PROVIDER_SECRET) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def orrery(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Orrery]:
+    """A live server with the upstream for providers and a stored key `test-key` for each."""
+    models = f"{upstream.url}/hf-inference/models"
+    environment = {
+        "ORRERY_PROVIDER_HUGGINGFACE_URL": models + "/{modelId}/pipeline/feature-extraction",
+        "ORRERY_PROVIDER_JINAAI_URL": f"{upstream.url}/v1/embeddings",
+    }
+    limits = ("--limit", "max_collections=100", "--limit", "indexes_available=1000")
+    with Orrery(tmp_path_factory.mktemp("orrery"), environment=environment, arguments=limits) as server:
+        for provider in ("huggingface", "jinaAI"):
+            server.add_key(provider, "test-key", PROVIDER_SECRET, "default")
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def well_behaved(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave the upstream well-behaved, whatever a test asked of it."""
+    yield
+    if "upstream" in request.fixturenames or "orrery" in request.fixturenames:
+        request.getfixturevalue("upstream").reset()

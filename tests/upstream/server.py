@@ -1,0 +1,180 @@
+"""A provider of embeddings for tests: a real HTTP server that speaks the formats of Hugging Face and Jina AI.
+
+It embeds with the real local model; vectors of other dimensions are that model's, repeated or cut and scaled to
+length one. It misbehaves when told to, in the ways providers do.
+
+    python -m tests.upstream.server --token SECRET      prints its URL and serves until Ctrl-C
+"""
+
+import argparse
+import json
+import threading
+import time
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from services.embedder.catalogue import load_catalogue
+from services.embedder.minilm import DIMENSION, loaded_model
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def embed(texts: Sequence[str], dimension: int) -> list[list[float]]:
+    """Return a vector of a dimension for each text, of length one, similar where the texts are."""
+    vectors = loaded_model().embed(texts)
+    repeated = np.tile(vectors, (1, -(-dimension // DIMENSION)))[:, :dimension]
+    scaled = repeated / np.linalg.norm(repeated, axis=1, keepdims=True)
+    return [[float(str(value)) for value in row] for row in scaled.astype(np.float32)]
+
+
+class Upstream:
+    """The server. `behave` sets how the next requests are answered; `requests` are those that came."""
+
+    def __init__(self, token: str, port: int = 0) -> None:
+        self.token = token
+        self.requests: list[dict[str, Any]] = []
+        self._behaviour: list[tuple[str, dict[str, Any]]] = []
+        self._lock = threading.Lock()
+        upstream = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                upstream.answer(self)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._dimensions = {
+            model.name: model.dimension for provider in load_catalogue({}).all() for model in provider.models
+        }
+
+    def __enter__(self) -> "Upstream":
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def serve(self) -> None:
+        """Serve in this thread."""
+        self._server.serve_forever()
+
+    def behave(self, behaviour: str, times: int = 1, **details: Any) -> None:
+        """Answer the next requests in a bad way; see `_misbehave` for the ways."""
+        with self._lock:
+            self._behaviour.extend([(behaviour, details)] * times)
+
+    def reset(self) -> None:
+        """Behave well, and forget the requests."""
+        with self._lock:
+            self._behaviour.clear()
+            self.requests.clear()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Answer one request."""
+        body = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
+        with self._lock:
+            self.requests.append({"path": request.path, "body": body, "headers": dict(request.headers)})
+            behaviour = self._behaviour.pop(0) if self._behaviour else None
+        jina = request.path.endswith("/embeddings")
+        if behaviour is not None and behaviour[0] == "cut_off":
+            self._cut_off(request)
+            return
+        if behaviour is not None and behaviour[0] == "slow":
+            time.sleep(behaviour[1]["seconds"])
+            behaviour = None
+        authorised = request.headers.get("Authorization") == f"Bearer {self.token}"
+        if behaviour is not None:
+            status, headers, content = self._misbehave(*behaviour, body, jina)
+        elif not authorised:
+            status, headers, content = self._misbehave("unauthorized", {}, body, jina)
+        else:
+            status, headers, content = 200, {}, json.dumps(self._embed(request.path, body, jina)).encode()
+        request.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers, "Content-Length": str(len(content))}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(content)
+
+    def _embed(self, path: str, body: dict[str, Any], jina: bool) -> Any:
+        if not jina:
+            name = path.removeprefix("/hf-inference/models/").removesuffix("/pipeline/feature-extraction")
+            return embed(body["inputs"], self._dimensions[name] or DIMENSION)
+        texts = body["input"]
+        vectors = embed(texts, body.get("dimensions") or self._dimensions[body["model"]] or 1024)
+        tokens = sum(loaded_model().word_pieces(text) for text in texts)
+        data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]
+        # The order of arrival is not promised: the index is.
+        usage = {"total_tokens": tokens, "prompt_tokens": tokens}
+        return {"model": body["model"], "object": "list", "usage": usage, "data": data[::-1]}
+
+    def _misbehave(self, behaviour: str, details: dict[str, Any], body: dict[str, Any], jina: bool) -> Answer:
+        count = len(body.get("input", body.get("inputs", [])))
+
+        def error(status: int, message: str, headers: dict[str, str] | None = None, **more: Any) -> Answer:
+            said: dict[str, Any] = {"detail" if jina else "error": message, **more}
+            return status, headers or {}, json.dumps(said).encode()
+
+        def vectors(rows: list[Any]) -> Answer:
+            data = [{"object": "embedding", "index": at, "embedding": row} for at, row in enumerate(rows)]
+            return 200, {}, json.dumps({"data": data} if jina else rows).encode()
+
+        answers = {
+            "unauthorized": lambda: error(401, "Invalid API key" if jina else "Invalid username or password."),
+            "echo_key": lambda: error(403, f"the key {self.token} is not allowed"),
+            "bad_request": lambda: error(400, details.get("message", "the input is too long")),
+            "rate_limited": lambda: error(
+                429,
+                "Rate limit reached",
+                {"Retry-After": str(details["retry_after"])} if "retry_after" in details else {},
+            ),
+            "loading": lambda: error(503, "Model is currently loading", estimated_time=details.get("seconds", 0.2)),
+            "failing": lambda: error(500, "internal trouble"),
+            "gateway_timeout": lambda: error(504, "upstream timed out"),
+            "wrong_count": lambda: vectors([[0.5] * 384] * (count + 1)),
+            "wrong_dimension": lambda: vectors([[0.5] * 7] * count),
+            "not_finite": lambda: vectors([[float("nan")] * 384] * count),
+            "not_numbers": lambda: vectors([["x"] * 384] * count),
+            "not_json": lambda: (200, {}, b"<html>busy</html>"),
+            "error_with_200": lambda: error(200, "quota exceeded"),
+            "empty": lambda: (200, {}, b"{}"),
+        }
+        return answers[behaviour]()
+
+    @staticmethod
+    def _cut_off(request: BaseHTTPRequestHandler) -> None:
+        """Announce a long answer, send the start of it, and hang up."""
+        request.send_response(200)
+        request.send_header("Content-Type", "application/json")
+        request.send_header("Content-Length", "100000")
+        request.end_headers()
+        request.wfile.write(b"[[0.1, 0.2")
+        request.wfile.flush()
+        request.close_connection = True
+
+
+def main() -> None:
+    """Serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--token", required=True)
+    parser.add_argument("--port", type=int, default=0)
+    arguments = parser.parse_args()
+    server = Upstream(arguments.token, arguments.port)
+    print(server.url, flush=True)  # noqa: T201 - what the command is for
+    server.serve()
+
+
+if __name__ == "__main__":
+    main()
