@@ -86,7 +86,13 @@ class Upstream:
         """Answer one request."""
         body = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
         with self._lock:
-            self.requests.append({"path": request.path, "body": body, "headers": dict(request.headers)})
+            self.requests.append(
+                {
+                    "path": request.path,
+                    "body": body,
+                    "headers": {name.lower(): value for name, value in request.headers.items()},
+                }
+            )
             behaviour = self._behaviour.pop(0) if self._behaviour else None
         jina = request.path.endswith("/embeddings")
         if behaviour is not None and behaviour[0] == "cut_off":
