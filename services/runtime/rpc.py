@@ -30,7 +30,11 @@ DOCUMENT_IDS = "documentIds"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 #: A request body may hold 20 MB of JSON, whose vectors may grow when they become float32.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+#: A service that was started again is to be found at once, not after gRPC's own back-off of up to two minutes.
 CHANNEL_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 )

@@ -57,6 +57,7 @@ class Supervisor:
         self.settings = settings
         self._stopping = asyncio.Event()
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._failed_starts: set[str] = set()
 
     def stop(self) -> None:
         """Begin to stop; `run` returns once every child has."""
@@ -65,7 +66,8 @@ class Supervisor:
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Start the children in order, call `on_ready` once all are healthy, and keep them running.
 
-        Raises `StartError` when a child does not become healthy in time; the others are stopped first.
+        Raises `StartError` when a child ends before it is healthy, or does not become healthy in time; the others
+        are stopped first.
         """
         keepers: list[asyncio.Task[None]] = []
         try:
@@ -89,6 +91,7 @@ class Supervisor:
             code = await process.wait()
             if self._stopping.is_set():
                 return
+            self._failed_starts.add(child.name)
             if time.monotonic() - started > self.settings.steady_seconds:
                 pause = self.settings.first_restart_seconds
             log.warning("service ended; starting it again", child=child.name, exit_code=code, pause=pause)
@@ -114,6 +117,8 @@ class Supervisor:
         while not self._stopping.is_set():
             if await child.healthy():
                 return
+            if child.name in self._failed_starts:
+                raise StartError(f"the {child.name} ended while it was starting; its own message is above")
             if time.monotonic() > deadline:
                 raise StartError(f"the {child.name} did not become healthy within {self.settings.start_seconds:g} s")
             await asyncio.sleep(self.settings.poll_seconds)

@@ -1,0 +1,120 @@
+"""`orrery keys`, and where a secret never shows: outputs, logs, files."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.live import Orrery
+
+SECRET = "hf_5ecret-Never-Shown-81c2"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> object:
+    with Orrery(tmp_path_factory.mktemp("keys"), arguments=("--log-level", "debug")) as orrery:
+        yield orrery
+
+
+def add(server: Orrery, name: str, *databases: str, provider: str = "huggingface") -> tuple[int, str]:
+    scope = [part for database in databases for part in ("--database", database)]
+    done = server.command("keys", "add", provider, name, *scope, secret=SECRET + "\n")
+    assert SECRET not in done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def listed(server: Orrery) -> str:
+    done = server.command("keys", "list")
+    assert done.returncode == 0, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_key_is_added_listed_scoped_and_removed(server: Orrery) -> None:
+    assert add(server, "team-1", "sales", "support") == (0, "added huggingface key team-1, usable by sales, support\n")
+    assert "sales, support" in listed(server)
+
+    changed = server.command("keys", "scope", "huggingface", "team-1", "--add", "research", "--remove", "sales")
+    assert changed.stdout == "changed huggingface key team-1, usable by research, support\n"
+
+    assert server.command("keys", "remove", "huggingface", "team-1").returncode == 0
+    assert "team-1" not in listed(server)
+
+
+@pytest.mark.parametrize("name", ["-a", "a-", "_a", "a b", "é", "a" * 51, "a/b"])
+def test_a_bad_name_is_refused(server: Orrery, name: str) -> None:
+    done = server.command("keys", "add", "huggingface", "--database", "d", "--", name, secret=SECRET)
+
+    assert done.returncode != 0
+    assert name not in listed(server)
+
+
+@pytest.mark.parametrize("name", ["a", "A1", "a_b-c", "a" * 50])
+def test_a_good_name_is_taken(server: Orrery, name: str) -> None:
+    assert add(server, name, "d")[0] == 0
+    assert server.command("keys", "remove", "huggingface", name).returncode == 0
+
+
+def test_a_name_is_given_once_a_provider(server: Orrery) -> None:
+    assert add(server, "twice", "d")[0] == 0
+    code, said = add(server, "twice", "e")
+    assert (code, "has a credential named 'twice' already" in said) == (1, True)
+    assert add(server, "twice", "d", provider="jinaAI")[0] == 0
+
+
+def test_ten_databases_at_once_and_any_number_in_all(server: Orrery) -> None:
+    databases = [f"database-{number}" for number in range(11)]
+    assert add(server, "wide", *databases)[0] == 1
+    assert add(server, "wide", *databases[:10])[0] == 0
+
+    done = server.command("keys", "scope", "huggingface", "wide", "--add", databases[10])
+    assert "database-10" in done.stdout
+
+
+@pytest.mark.parametrize(("provider", "says"), [("nobody", "no such provider"), ("local", "takes no stored keys")])
+def test_a_provider_that_takes_no_key_is_refused(server: Orrery, provider: str, says: str) -> None:
+    code, said = add(server, "k", "d", provider=provider)
+
+    assert (code, says in said) == (1, True)
+
+
+def test_the_secret_may_come_from_a_variable(server: Orrery) -> None:
+    server.environment["MY_SECRET"] = SECRET
+    os.environ["MY_SECRET"] = SECRET
+    done = server.command("keys", "add", "jinaAI", "from-env", "--database", "d", "--from-env", "MY_SECRET")
+    os.environ.pop("MY_SECRET")
+
+    assert done.returncode == 0, done.stderr
+    assert SECRET not in done.stdout
+
+
+def test_an_empty_secret_is_refused(server: Orrery) -> None:
+    done = server.command("keys", "add", "jinaAI", "empty", "--database", "d", secret="\n")
+
+    assert done.returncode != 0
+    assert "empty" not in listed(server)
+
+
+def test_removing_what_is_not_there_is_told(server: Orrery) -> None:
+    done = server.command("keys", "remove", "huggingface", "never")
+
+    assert done.returncode == 1
+    assert "has no credential named 'never'" in done.stderr
+
+
+def test_no_file_holds_a_secret_in_clear(server: Orrery) -> None:
+    add(server, "sealed", "d")
+
+    holders = [path for path in server.data_dir.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    assert holders == []
+    assert stat.S_IMODE((server.data_dir / "embedder" / "master.key").stat().st_mode) == 0o600
+
+
+def test_another_master_key_is_told_from_the_right_one(tmp_path: Path) -> None:
+    with Orrery(tmp_path) as orrery:
+        orrery.add_key("huggingface", "k", SECRET)
+    (tmp_path / "embedder" / "master.key").write_text("A" * 43 + "=\n")
+
+    with pytest.raises(AssertionError, match="ended"):
+        Orrery(tmp_path)
