@@ -8,6 +8,9 @@ from services.documents.paths import Path, format_path
 from services.documents.values import EXTENSIONS, extension_of, id_key, is_object_id, is_uuid
 from services.runtime.errors import DataApiError
 
+#: Instants are 64-bit integers everywhere: in the contracts, in the index, and in the clients.
+MAX_DATE_MILLIS = (1 << 63) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentLimits:
@@ -143,7 +146,7 @@ def _check_extension(name: str, content: JsonValue, path: Path, indexed: bool) -
     if not indexed:
         return
     valid = {
-        "$date": isinstance(content, int),
+        "$date": isinstance(content, int) and abs(content) <= MAX_DATE_MILLIS,
         "$uuid": is_uuid(content),
         "$objectId": is_object_id(content),
         "$binary": isinstance(content, str),

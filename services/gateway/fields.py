@@ -7,6 +7,7 @@ from services.documents.codec import JsonObject, JsonValue, encode, json_type
 from services.runtime.errors import DataApiError
 
 _SHOWN_CHARACTERS = 1000
+_INTEGER_DIGITS = 100
 
 
 class Fields:
@@ -68,6 +69,9 @@ class Fields:
         value = self.get(name)
         if value is None:
             return None
+        # An exponent of millions would take forever to write out as an integer.
+        if isinstance(value, Decimal) and value.adjusted() > _INTEGER_DIGITS:
+            raise self._mismatch(name, f"an integer of at most {_INTEGER_DIGITS} digits", value)
         if isinstance(value, int | Decimal) and not isinstance(value, bool):
             return int(value)
         if isinstance(value, str):

@@ -4,24 +4,37 @@
 which a document without the field does not match either.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from orrery.store.v1 import store_pb2 as pb
 
-from services.documents.codec import JsonObject, JsonValue, encode, json_type
+from services.documents.codec import JsonObject, JsonValue, encode, json_type, measure
 from services.documents.indexing import EVERYTHING
 from services.documents.paths import ID, Path, format_path, parse_path
 from services.documents.rules import check_id
-from services.documents.values import Timestamp, extension_of, scalar_of
+from services.documents.values import Timestamp, extension_of, is_scalar, scalar_of
 from services.gateway.collection import Collection
 from services.gateway.limits import Limits
 from services.runtime.errors import DataApiError
 
 SPECIAL_PATHS = ("$vector", "$vectorize", "$lexical")
-_NEGATED_RANGES = {"$gt": "$lte", "$gte": "$lt", "$lt": "$gte", "$lte": "$gt"}
-_BOUNDS = {"$gt": "greater_than", "$gte": "at_least", "$lt": "less_than", "$lte": "at_most"}
 _OPERATORS = ("$all", "$eq", "$exists", "$gt", "$gte", "$in", "$lt", "$lte", "$match", "$ne", "$nin", "$size")
+_BOUNDS = {"$gt": "greater_than", "$gte": "at_least", "$lt": "less_than", "$lte": "at_most"}
+#: What operators become inside `$not`; of the others the store takes the complement.
+_NEGATIONS = {
+    "$eq": "$ne",
+    "$ne": "$eq",
+    "$in": "$nin",
+    "$nin": "$in",
+    "$gt": "$lte",
+    "$gte": "$lt",
+    "$lt": "$gte",
+    "$lte": "$gt",
+}
+#: protobuf refuses messages nested over 100 deep, and one clause inside another takes up to four levels.
+_MAX_LEVELS = 20
 
 
 def parse_filter(clause: JsonValue, collection: Collection, limits: Limits) -> pb.Filter | None:
@@ -33,7 +46,7 @@ def parse_filter(clause: JsonValue, collection: Collection, limits: Limits) -> p
     if clause is None:
         return None
     parser = _Parser(collection, limits)
-    parsed = parser.clause(clause, negated=False)
+    parsed = parser.clause(clause, _Scope())
     if parser.conditions > limits.filter_conditions:
         raise DataApiError(
             "FILTER_FIELDS_LIMIT_VIOLATION", fieldCount=parser.conditions, maxFieldCount=limits.filter_conditions
@@ -47,27 +60,29 @@ def is_explicitly_empty(clause: JsonValue) -> bool:
 
 
 def equality_seed(clause: JsonValue) -> JsonObject:
-    """Return the document that an upsert starts from: the equalities at the top level of its filter."""
+    """Return the document that an upsert starts from: the equalities at the top level of its filter.
+
+    The filter must be one that `parse_filter` takes.
+    """
     seed: JsonObject = {}
     for name, value in clause.items() if isinstance(clause, dict) else ():
-        if name.startswith("$"):
+        if name.startswith("$") or value == {}:
             continue
-        if isinstance(value, dict) and _is_operators(value):
-            if "$eq" not in value:
-                continue
-            value = value["$eq"]
-        elif value == {}:
-            continue
-        _plant(seed, parse_path(name), value)
+        if not isinstance(value, dict) or not _is_operators(value):
+            _plant(seed, parse_path(name), value)
+        elif "$eq" in value:
+            _plant(seed, parse_path(name), value["$eq"])
     return seed
 
 
 def _plant(seed: JsonObject, path: Path, value: JsonValue) -> None:
     parent = seed
     for segment in path[:-1]:
-        below = parent.setdefault(segment, {})
+        below = parent.get(segment, {})
         if not isinstance(below, dict) or extension_of(below) is not None:
             return
+        # An object of the clause itself may be there: it is not to be changed.
+        parent[segment] = below = dict(below)
         parent = below
     parent[path[-1]] = value
 
@@ -79,6 +94,30 @@ def _invalid(problem: str) -> DataApiError:
 def _is_operators(value: JsonObject) -> bool:
     """Tell whether an object holds operators: a member that starts with `$` and no extended JSON."""
     return any(name.startswith("$") for name in value) and extension_of(value) is None
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """Where a clause stands: in an odd number of `$not`, directly in an `$or`, and how deep."""
+
+    negated: bool = False
+    in_or: bool = False
+    level: int = 1
+
+    def below(self, *, in_or: bool = False) -> "_Scope":
+        return replace(self, in_or=in_or, level=self.level + 1)
+
+    def opposite(self) -> "_Scope":
+        return replace(self, negated=not self.negated, level=self.level + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Operand:
+    """Where an operand stands: its path and operator; `implicit` where no operator was written."""
+
+    path: Path
+    operator: str
+    implicit: bool = False
 
 
 class _Parser:
@@ -93,39 +132,34 @@ class _Parser:
 
     # --- structure ---
 
-    def clause(self, clause: JsonValue, *, negated: bool, in_or: bool = False) -> pb.Filter | None:
+    def clause(self, clause: JsonValue, scope: _Scope) -> pb.Filter | None:
         """Return the filter of an object of members; None where it has no condition."""
         if not isinstance(clause, dict):
-            raise DataApiError(
-                "FILTER_UNSUPPORTED_DATA_TYPE", problem=f"a filter is an object, found {json_type(clause)}"
-            )
-        parts = [
-            part
-            for name, value in clause.items()
-            if (part := self._member(name, value, negated=negated, in_or=in_or)) is not None
-        ]
-        return _combine(parts, any_of=negated)
+            problem = f"a filter is an object, found {json_type(clause)}"
+            raise DataApiError("FILTER_UNSUPPORTED_DATA_TYPE", problem=problem)
+        if scope.level > _MAX_LEVELS:
+            raise _invalid(f"its clauses are nested over {_MAX_LEVELS} levels deep")
+        parts = [self._member(name, value, scope) for name, value in clause.items()]
+        return _combine(parts, any_of=scope.negated)
 
-    def _member(self, name: str, value: JsonValue, *, negated: bool, in_or: bool) -> pb.Filter | None:
+    def _member(self, name: str, value: JsonValue, scope: _Scope) -> pb.Filter | None:
         if name in ("$and", "$or") and isinstance(value, list):
-            parts = [
-                part for item in value if (part := self._branch(item, negated=negated, in_or=name == "$or")) is not None
-            ]
-            return _combine(parts, any_of=(name == "$or") != negated)
+            branches = [self._branch(item, scope.below(in_or=name == "$or")) for item in value]
+            return _combine(branches, any_of=(name == "$or") != scope.negated)
         if name == "$not":
             if not isinstance(value, dict):
                 raise _invalid(f"`$not` takes an object, found {json_type(value)}")
-            return self.clause(value, negated=not negated, in_or=in_or)
-        return self._path_member(name, value, negated=negated, in_or=in_or)
+            return self.clause(value, scope.opposite())
+        return self._path_member(name, value, scope)
 
-    def _branch(self, item: JsonValue, *, negated: bool, in_or: bool) -> pb.Filter | None:
+    def _branch(self, item: JsonValue, scope: _Scope) -> pb.Filter | None:
         if isinstance(item, list):
             raise DataApiError("FILTER_UNSUPPORTED_DATA_TYPE", problem="a filter is an object, found Array")
         if not isinstance(item, dict):
             raise _invalid(f"`$and` and `$or` take filters, found {json_type(item)}")
-        return self.clause(item, negated=negated, in_or=in_or)
+        return self.clause(item, scope)
 
-    def _path_member(self, name: str, value: JsonValue, *, negated: bool, in_or: bool) -> pb.Filter | None:
+    def _path_member(self, name: str, value: JsonValue, scope: _Scope) -> pb.Filter | None:
         if name.startswith("$") and name not in SPECIAL_PATHS:
             raise _invalid(f"'{name}' cannot stand where a path is expected")
         try:
@@ -134,209 +168,207 @@ class _Parser:
             raise _invalid(str(problem)) from None
         if isinstance(value, list):
             raise _invalid(f"the array given for '{name}' needs an operator: write {{\"$eq\": [...]}}")
-        if isinstance(value, dict) and not value:
+        if value == {}:
             return None
-        operations: Mapping[str, JsonValue] = {"$eq": value}
-        implicit = True
-        if isinstance(value, dict) and extension_of(value) is None and _is_operators(value):
-            operations, implicit = value, False
-        parts = []
+        implicit = not isinstance(value, dict) or not _is_operators(value)
+        operations: Mapping[str, JsonValue] = {"$eq": value} if implicit else value  # type: ignore[assignment]
+        parts: list[pb.Filter | None] = []
         for operator, operand in operations.items():
             if operator not in _OPERATORS:
                 known = ", ".join(_OPERATORS)
                 raise DataApiError("FILTER_UNSUPPORTED_OPERATOR", operator=operator, known=known)
             self.conditions += 1
-            parts.append(self._condition(path, operator, operand, negated=negated, in_or=in_or, implicit=implicit))
-        return _combine(parts, any_of=negated)
+            parts.append(self._condition(path, operator, operand, scope, implicit=implicit))
+        return _combine(parts, any_of=scope.negated)
 
     # --- conditions ---
 
-    def _condition(
-        self, path: Path, operator: str, operand: JsonValue, *, negated: bool, in_or: bool, implicit: bool
-    ) -> pb.Filter:
-        if path[0] in SPECIAL_PATHS and len(path) == 1:
-            return self._special(path[0], operator, operand, negated=negated)
+    def _condition(self, path: Path, operator: str, operand: JsonValue, scope: _Scope, *, implicit: bool) -> pb.Filter:
+        if len(path) == 1 and path[0] in SPECIAL_PATHS:
+            return self._special(path[0], operator, operand, scope)
         if operator == "$match":
             raise _invalid(f"`$match` is for `$lexical` alone, not for '{format_path(path)}'")
+        complement = scope.negated and operator not in _NEGATIONS
+        if scope.negated:
+            operator = _NEGATIONS.get(operator, operator)
         if path == ID:
-            self._check_id_condition(operator, operand, in_or=in_or)
-        else:
-            self._check_indexed(path, operand if operator in ("$eq", "$ne") else None)
-        if operator in _NEGATED_RANGES:
-            operator = _NEGATED_RANGES[operator] if negated else operator
-            bound = self._range_operand(path, operator, operand)
-            return _node(path, range=pb.Range(**{_BOUNDS[operator]: bound}))
-        build = self._builders()[operator]
-        if operator in ("$ne", "$nin"):
-            negated = not negated
-        return _negated(build(path, operand, implicit), negated)
+            self._check_id_condition(operator, operand, scope)
+        elif not self._indexing.includes(path):
+            raise DataApiError("FILTER_PATH_UNINDEXED", path=format_path(path))
+        node = _node(path, self._test(_Operand(path, operator, implicit), operand))
+        return _negated(node, complement or operator in ("$ne", "$nin"))
 
-    def _builders(self) -> Mapping[str, Callable[[Path, JsonValue, bool], pb.Filter]]:
-        return {
-            "$eq": self._equals,
-            "$ne": self._equals,
-            "$in": self._in,
-            "$nin": self._in,
-            "$exists": self._exists,
-            "$all": self._all,
-            "$size": self._size,
-        }
+    def _test(self, place: _Operand, operand: JsonValue) -> pb.Condition:
+        """Return the test of a condition; for `$ne` and `$nin` the one that must fail."""
+        if place.operator in _BOUNDS:
+            return pb.Condition(range=pb.Range(**{_BOUNDS[place.operator]: self._bound(place, operand)}))
+        return _TESTS[place.operator](self, place, operand)
 
-    def _equals(self, path: Path, operand: JsonValue, implicit: bool) -> pb.Filter:
-        if implicit and isinstance(operand, dict):
-            _check_plain(operand)
-        return _node(path, equals=self._value(path, operand, implicit=implicit))
+    def _equals(self, place: _Operand, operand: JsonValue) -> pb.Condition:
+        return pb.Condition(equals=self._value(place, operand))
 
-    def _in(self, path: Path, operand: JsonValue, implicit: bool) -> pb.Filter:
+    def _in(self, place: _Operand, operand: JsonValue) -> pb.Condition:
         if not isinstance(operand, list):
             raise _invalid(f"`$in` and `$nin` take an array, found {json_type(operand)}")
         if len(operand) > self._limits.in_values:
             raise _invalid(f"`$in` and `$nin` take up to {self._limits.in_values} values, found {len(operand)}")
-        values = pb.ValueList(values=[self._value(path, item) for item in operand])
-        return _node(path, **{"in": values})
+        return pb.Condition(**{"in": pb.ValueList(values=[self._value(place, item) for item in operand])})  # type: ignore[arg-type]
 
-    def _exists(self, path: Path, operand: JsonValue, implicit: bool) -> pb.Filter:
+    def _exists(self, place: _Operand, operand: JsonValue) -> pb.Condition:
         if not isinstance(operand, bool):
             raise _invalid(f"`$exists` takes true or false, found {json_type(operand)}")
-        return _node(path, exists=operand)
+        return pb.Condition(exists=operand)
 
-    def _all(self, path: Path, operand: JsonValue, implicit: bool) -> pb.Filter:
+    def _all(self, place: _Operand, operand: JsonValue) -> pb.Condition:
         if not isinstance(operand, list) or not operand:
             raise _invalid("`$all` takes an array of at least one value")
-        return _node(path, contains_all=pb.ValueList(values=[self._value(path, item) for item in operand]))
+        return pb.Condition(contains_all=pb.ValueList(values=[self._value(place, item) for item in operand]))
 
-    def _size(self, path: Path, operand: JsonValue, implicit: bool) -> pb.Filter:
+    def _size(self, place: _Operand, operand: JsonValue) -> pb.Condition:
         if isinstance(operand, bool) or not isinstance(operand, int | Decimal):
             raise _invalid(f"`$size` takes a number, found {json_type(operand)}")
-        if operand != int(operand) or not 0 <= operand < 1 << 32:
-            raise _invalid(f"`$size` takes an integer that is not negative, found {operand}")
-        return _node(path, size=int(operand))
+        # The bounds come first: an integer of 1e999999 would be long in the making.
+        if not 0 <= operand < 1 << 32 or operand != int(operand):
+            raise _invalid(f"`$size` takes an integer from 0 to {(1 << 32) - 1}, found {operand}")
+        return pb.Condition(size=int(operand))
 
-    def _range_operand(self, path: Path, operator: str, operand: JsonValue) -> pb.Value:
-        if operand is None or isinstance(operand, list):
-            raise _invalid(f"a range cannot be bounded by {json_type(operand)}")
-        if isinstance(operand, dict) and extension_of(operand) not in ("$date", "$uuid", "$objectId"):
-            raise _invalid("a range is bounded by a string, a number, a boolean or a date")
-        return self._value(path, operand)
+    def _bound(self, place: _Operand, operand: JsonValue) -> pb.Value:
+        if operand is None or not is_scalar(operand) or extension_of(operand) == "$binary":
+            raise _invalid(f"{place.operator} takes a string, a number, a boolean or a date, found {_named(operand)}")
+        if place.path == ID:
+            check_id(operand)
+        return self._value(place, operand)
 
-    def _special(self, name: str, operator: str, operand: JsonValue, *, negated: bool) -> pb.Filter:
+    def _special(self, name: str, operator: str, operand: JsonValue, scope: _Scope) -> pb.Filter:
         if self._indexing.deny_all:
             raise DataApiError("FILTER_PATH_UNINDEXED", path=name)
         if name == "$lexical" and operator == "$match":
-            if not isinstance(operand, str):
-                raise _invalid(f"`$match` takes a string, found {json_type(operand)}")
-            if negated:
-                raise _invalid("`$match` cannot be negated")
-            if not self._collection.options.lexical.enabled:
-                raise DataApiError(
-                    "LEXICAL_NOT_ENABLED_FOR_COLLECTION",
-                    keyspace=self._collection.keyspace,
-                    collection=self._collection.name,
-                )
-            return _node((name,), matches_text=operand)
+            return self._matches_text(operand, scope)
         if name == "$lexical" or operator != "$exists":
             allowed = "`$match`" if name == "$lexical" else "`$exists`"
             raise _invalid(f"`{name}` can only be filtered by {allowed}, not by {operator}")
-        return _negated(self._exists((name,), operand, False), negated)
+        return _negated(_node((name,), self._exists(_Operand((name,), operator), operand)), scope.negated)
+
+    def _matches_text(self, operand: JsonValue, scope: _Scope) -> pb.Filter:
+        if not isinstance(operand, str):
+            raise _invalid(f"`$match` takes a string, found {json_type(operand)}")
+        if scope.negated:
+            raise _invalid("`$match` cannot be negated")
+        if not self._collection.options.lexical.enabled:
+            raise DataApiError(
+                "LEXICAL_NOT_ENABLED_FOR_COLLECTION",
+                keyspace=self._collection.keyspace,
+                collection=self._collection.name,
+            )
+        return _node(("$lexical",), pb.Condition(matches_text=operand))
 
     # --- ids ---
 
-    def _check_id_condition(self, operator: str, operand: JsonValue, *, in_or: bool) -> None:
-        if in_or:
+    def _check_id_condition(self, operator: str, operand: JsonValue, scope: _Scope) -> None:
+        if scope.in_or:
             raise _invalid("`_id` cannot be used in `$or`")
         if self._has_id:
             raise DataApiError("FILTER_MULTIPLE_ID_FILTER")
         self._has_id = True
-        if not self._indexing.includes(ID) and operator not in ("$eq", "$in"):
+        if operator not in ("$eq", "$in") and not self._indexing.includes(ID):
             raise DataApiError("FILTER_ID_NOT_INDEXED", operator=operator)
+        identifiers: list[JsonValue] = []
         if operator in ("$eq", "$ne"):
-            check_id(operand)
-        if operator in ("$in", "$nin") and isinstance(operand, list):
-            for item in operand:
-                check_id(item)
-        for value in operand if isinstance(operand, list) else [operand]:
-            plain = isinstance(value, str | int | Decimal) and not isinstance(value, bool)
+            identifiers = [operand]
+        elif operator in ("$in", "$nin") and isinstance(operand, list):
+            identifiers = operand
+        for identifier in identifiers:
+            check_id(identifier)
+            plain = isinstance(identifier, str | int | Decimal) and not isinstance(identifier, bool)
             if operator in ("$ne", "$nin") and not plain:
-                raise DataApiError(
-                    "FILTER_UNSUPPORTED_DATA_TYPE",
-                    problem=f"{operator} on `_id` takes strings and numbers, found {json_type(value)}",
-                )
+                problem = f"{operator} on `_id` takes strings and numbers, found {_named(identifier)}"
+                raise DataApiError("FILTER_UNSUPPORTED_DATA_TYPE", problem=problem)
 
     # --- operands ---
 
-    def _value(self, path: Path, value: JsonValue, *, implicit: bool = False) -> pb.Value:
-        if isinstance(value, bool):
-            return pb.Value(boolean=value)
-        if value is None:
-            return pb.Value(null=True)
-        if isinstance(value, int | Decimal):
-            return pb.Value(number=str(value))
-        if isinstance(value, str):
-            return pb.Value(text=value)
-        if isinstance(value, dict) and extension_of(value) is not None:
-            return _extension(path, value, implicit=implicit)
+    def _value(self, place: _Operand, value: JsonValue) -> pb.Value:
+        if is_scalar(value):
+            return _scalar_message(place, value)
+        self._check_whole(place, value)
         return pb.Value(composite=encode(value))
 
-    def _check_indexed(self, path: Path, operand: JsonValue) -> None:
-        """Refuse a path outside the index, and a whole object or array with a member outside it."""
-        if self._indexing is EVERYTHING:
-            return
-        for place in (path, *_places(operand, path)):
-            if not self._indexing.includes(place):
-                raise DataApiError("FILTER_PATH_UNINDEXED", path=format_path(place))
+    def _check_whole(self, place: _Operand, value: JsonValue) -> None:
+        """Refuse an array or object to compare with that holds an operator, or a member outside the index."""
+        deepest, depth = self._limits.document.max_depth, measure(value).depth
+        if deepest is not None and depth > deepest:
+            raise _invalid(f"a value to compare with is nested {depth} levels deep; documents have up to {deepest}")
+        everything = self._indexing is EVERYTHING
+        pending: list[tuple[Path, JsonValue]] = [(place.path, value)]
+        while pending:
+            path, current = pending.pop()
+            if isinstance(current, list):
+                pending.extend((path, item) for item in current)
+            elif extension_of(current) is not None:
+                _scalar_message(replace(place, path=path), current)
+            elif isinstance(current, dict):
+                for name, item in current.items():
+                    if name.startswith("$"):
+                        raise _invalid(f"the operator '{name}' cannot stand inside an object that is compared whole")
+                    below = (*path, name)
+                    if not everything and not self._indexing.includes(below):
+                        raise DataApiError("FILTER_PATH_UNINDEXED", path=format_path(below))
+                    pending.append((below, item))
 
 
-def _places(value: JsonValue, path: Path) -> Iterator[Path]:
-    if isinstance(value, dict) and extension_of(value) is None:
-        for name, item in value.items():
-            yield (*path, name)
-            yield from _places(item, (*path, name))
-    elif isinstance(value, list):
-        for item in value:
-            yield from _places(item, path)
+_TESTS: Mapping[str, Callable[[_Parser, _Operand, JsonValue], pb.Condition]] = {
+    "$eq": _Parser._equals,
+    "$ne": _Parser._equals,
+    "$in": _Parser._in,
+    "$nin": _Parser._in,
+    "$exists": _Parser._exists,
+    "$all": _Parser._all,
+    "$size": _Parser._size,
+}
 
 
-def _extension(path: Path, value: JsonObject, *, implicit: bool) -> pb.Value:
-    ((name, content),) = value.items()
+def _scalar_message(place: _Operand, value: JsonValue) -> pb.Value:
     try:
         scalar = scalar_of(value)
     except ValueError:
-        if name == "$date" and not implicit:
-            raise _invalid("`$date` takes an integer, milliseconds since 1970") from None
-        raise DataApiError(
-            "SHRED_BAD_EJSON_VALUE",
-            path=f"'{format_path(path)}'",
-            problem=f"{name} has the value {encode(content).decode()[:100]}",
-        ) from None
+        raise _bad_extension(place, value) from None
+    if scalar is None:
+        return pb.Value(null=True)
+    if isinstance(scalar, bool):
+        return pb.Value(boolean=scalar)
+    if isinstance(scalar, int | Decimal):
+        return pb.Value(number=str(scalar))
     if isinstance(scalar, Timestamp):
+        if not -(1 << 63) <= scalar.millis < 1 << 63:
+            raise _invalid(f"the date {scalar.millis} is out of the range of 64-bit milliseconds")
         return pb.Value(timestamp_millis=scalar.millis)
-    return pb.Value(text=str(scalar))
+    return pb.Value(text=scalar)
 
 
-def _check_plain(value: JsonValue) -> None:
-    """Refuse an operator inside an object that is compared whole."""
-    if isinstance(value, dict) and extension_of(value) is None:
-        for name, item in value.items():
-            if name.startswith("$"):
-                raise _invalid(f"the operator '{name}' cannot stand inside an object that is compared whole")
-            _check_plain(item)
-    elif isinstance(value, list):
-        for item in value:
-            _check_plain(item)
+def _bad_extension(place: _Operand, value: JsonValue) -> DataApiError:
+    name = extension_of(value)
+    if name == "$date" and not place.implicit:
+        return _invalid("`$date` takes an integer, milliseconds since 1970")
+    shown = encode(value).decode()[:100]
+    return DataApiError("SHRED_BAD_EJSON_VALUE", path=f"'{format_path(place.path)}'", problem=f"it is {shown}")
 
 
-def _node(path: Path, **test: object) -> pb.Filter:
-    return pb.Filter(condition=pb.Condition(path=pb.Path(segments=path), **test))  # type: ignore[arg-type]
+def _named(value: JsonValue) -> str:
+    return extension_of(value) or json_type(value)
+
+
+def _node(path: Path, test: pb.Condition) -> pb.Filter:
+    test.path.segments.extend(path)
+    return pb.Filter(condition=test)
 
 
 def _negated(filter_: pb.Filter, negated: bool) -> pb.Filter:
     return pb.Filter(negated=filter_) if negated else filter_
 
 
-def _combine(parts: list[pb.Filter], *, any_of: bool) -> pb.Filter | None:
-    if not parts:
-        return None
-    if len(parts) == 1:
-        return parts[0]
-    joined = pb.FilterList(filters=parts)
+def _combine(parts: list[pb.Filter | None], *, any_of: bool) -> pb.Filter | None:
+    """Join filters, leaving out what has no condition."""
+    present = [part for part in parts if part is not None]
+    if len(present) < 2:
+        return present[0] if present else None
+    joined = pb.FilterList(filters=present)
     return pb.Filter(any_of=joined) if any_of else pb.Filter(all_of=joined)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 
 from orrery.store.v1 import store_pb2 as pb
 
@@ -28,7 +29,7 @@ def parse_projection(clause: JsonValue, present: bool) -> pb.Projection:
     if "*" in clause:
         return _star(clause)
     parser = _Parser()
-    parser.members(clause, ())
+    parser.read(clause)
     return parser.message()
 
 
@@ -47,58 +48,61 @@ class _Parser:
     """What was read of a projection so far."""
 
     special: dict[str, bool] = field(default_factory=dict)
-    marks: dict[Path, bool] = field(default_factory=dict)
-    slices: dict[Path, pb.Slice] = field(default_factory=dict)
+    marks: list[tuple[Path, bool]] = field(default_factory=list)
+    slices: list[tuple[Path, pb.Slice]] = field(default_factory=list)
 
-    def members(self, clause: JsonObject, above: Path) -> None:
-        for name, value in clause.items():
-            if not above and name in _SPECIAL:
-                self.special[name] = _included(value, (name,))
-            elif name.startswith("$"):
-                raise _invalid(f"'{name}' cannot be projected")
-            elif name == "*":
-                raise _invalid("'*' can only stand alone at the root")
-            else:
-                self._path(name, value, above)
-
-    def _path(self, name: str, value: JsonValue, above: Path) -> None:
-        try:
-            path = (*above, *parse_path(name))
-        except ValueError as problem:
-            raise _invalid(str(problem)) from None
-        if not isinstance(value, dict):
-            self._add(path)
-            self.marks[path] = _included(value, path)
-        elif "$slice" in value:
-            if len(value) > 1:
-                raise _invalid(f"`$slice` of '{format_path(path)}' cannot be combined with other members")
-            self._add(path)
-            self.slices[path] = _slice(value["$slice"], path)
-        elif not value:
-            raise _invalid(f"'{format_path(path)}' has an empty object")
-        else:
-            self.members(value, path)
-
-    def _add(self, path: Path) -> None:
-        """Refuse a path that overlaps another one."""
-        for other in (*self.marks, *self.slices):
-            shorter = min(len(path), len(other))
-            if path[:shorter] == other[:shorter]:
-                raise _invalid(f"the paths '{format_path(other)}' and '{format_path(path)}' overlap")
+    def read(self, clause: JsonObject) -> None:
+        # Not by recursion: requests may be nested deeper than Python's stack.
+        pending: list[tuple[Path, JsonObject]] = [((), clause)]
+        while pending:
+            above, members = pending.pop()
+            for name, value in members.items():
+                if not above and name in _SPECIAL:
+                    self.special[name] = _included(value, (name,))
+                    continue
+                path = (*above, *_path(name))
+                if not isinstance(value, dict):
+                    self.marks.append((path, _included(value, path)))
+                elif "$slice" in value:
+                    if len(value) > 1:
+                        raise _invalid(f"`$slice` of '{format_path(path)}' cannot be combined with other members")
+                    self.slices.append((path, _slice(value["$slice"], path)))
+                elif not value:
+                    raise _invalid(f"'{format_path(path)}' has an empty object")
+                else:
+                    pending.append((path, value))
 
     def message(self) -> pb.Projection:
-        kinds = set(self.marks.values())
+        """Return the projection. Refuses paths that overlap, and inclusions beside exclusions."""
+        marked = (path for path, _ in self.marks)
+        sliced = (path for path, _ in self.slices)
+        # In sorted order the paths below a path follow it at once.
+        for path, other in pairwise(sorted((*marked, *sliced))):
+            if other[: len(path)] == path:
+                raise _invalid(f"the paths '{format_path(path)}' and '{format_path(other)}' overlap")
+        kinds = {included for _, included in self.marks}
         if len(kinds) > 1:
             raise _invalid("fields to include and fields to exclude cannot be mixed")
         return pb.Projection(
             kind=pb.PROJECTION_KIND_INCLUDE if True in kinds else pb.PROJECTION_KIND_EXCLUDE,
-            paths=[pb.Path(segments=path) for path in self.marks],
-            slices=self.slices.values(),
+            paths=[pb.Path(segments=path) for path, _ in self.marks],
+            slices=[part for _, part in self.slices],
             exclude_id=not self.special.get("_id", True),
             include_vector=self.special.get("$vector", False),
             include_vectorize=self.special.get("$vectorize", False),
             include_lexical=self.special.get("$lexical", False),
         )
+
+
+def _path(name: str) -> Path:
+    if name.startswith("$"):
+        raise _invalid(f"'{name}' cannot be projected")
+    if name == "*":
+        raise _invalid("'*' can only stand alone at the root")
+    try:
+        return parse_path(name)
+    except ValueError as problem:
+        raise _invalid(str(problem)) from None
 
 
 def _included(value: JsonValue, path: Path) -> bool:

@@ -27,6 +27,7 @@ _PROTECTED = {
     _LEXICAL: "UNSUPPORTED_UPDATE_OPERATOR_FOR_LEXICAL",
 }
 _ASSIGNING = ("$set", "$setOnInsert", "$unset")
+_CREATING = ("$set", "$setOnInsert", "$min", "$max", "$currentDate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +100,16 @@ def _arguments(clause: JsonObject) -> Iterator[tuple[str, str, Path, JsonValue]]
 def _check_protected(operator: str, name: str, path: Path) -> None:
     if name.startswith("$") and operator in ("$inc", "$mul"):
         raise DataApiError("UNSUPPORTED_UPDATE_OPERATION_MODIFIER", problem=f"{operator} cannot change '{name}'")
-    if path == ID and operator != "$setOnInsert":
+    # A path below `_id` would change the id from inside: `_id.$uuid`.
+    if path[0] == "_id" and (operator != "$setOnInsert" or len(path) > 1):
         raise DataApiError("UNSUPPORTED_UPDATE_OPERATOR_FOR_DOC_ID", operator=operator)
-    if name in _PROTECTED and operator not in _ASSIGNING:
-        raise DataApiError(_PROTECTED[name], operator=operator)
-    if name.startswith("$") and name not in _PROTECTED:
-        if operator in ("$push", "$addToSet"):
-            raise _bad_parameter(f"{operator} cannot change '{name}'")
-        if operator in ("$set", "$setOnInsert"):
-            raise DataApiError("SHRED_BAD_FIELD_NAME", name=name, path="the document", problem="it starts with '$'")
+    if name in _PROTECTED:
+        if operator not in _ASSIGNING:
+            raise DataApiError(_PROTECTED[name], operator=operator)
+    elif name.startswith("$") and operator in ("$push", "$addToSet"):
+        raise _bad_parameter(f"{operator} cannot change '{name}'")
+    elif name.startswith("$") and operator in _CREATING:
+        raise DataApiError("SHRED_BAD_FIELD_NAME", name=name, path="the document", problem="it starts with '$'")
 
 
 def _check_conflicts(paths: list[tuple[Path, str]]) -> None:
@@ -157,9 +159,9 @@ def _rename(operator: str, path: Path, argument: JsonValue) -> pb.UpdateOperatio
         target = parse_path(argument)
     except ValueError as problem:
         raise DataApiError("UNSUPPORTED_UPDATE_OPERATION_PATH", problem=problem) from None
-    if target == path:
-        itself = f"{operator} of '{argument}' to itself"
-        raise DataApiError("UNSUPPORTED_UPDATE_OPERATION_PATH", problem=itself)
+    if target[: len(path)] == path:
+        inward = f"{operator} of '{format_path(path)}' to '{argument}', which is itself or below it"
+        raise DataApiError("UNSUPPORTED_UPDATE_OPERATION_PATH", problem=inward)
     _check_protected(operator, argument, target)
     if argument.startswith("$"):
         raise DataApiError("SHRED_BAD_FIELD_NAME", name=argument, path="the document", problem="it starts with '$'")
@@ -205,10 +207,6 @@ def _each(operator: str, argument: JsonValue, modifiers: tuple[str, ...]) -> tup
         raise _bad_parameter(f"`$position` takes an integer, found {json_type(position)}")
     limit = (1 << 31) - 1
     return values, None if position is None else max(-limit, min(limit, int(position)))  # type: ignore[arg-type]
-
-
-def _bad_name(name: str) -> DataApiError:
-    return DataApiError("SHRED_BAD_FIELD_NAME", name=name, path="the document", problem="it starts with '$'")
 
 
 def _bad_parameter(problem: str) -> DataApiError:

@@ -60,7 +60,9 @@ def read_binary(value: JsonValue) -> Float32:
         content = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
         raise BinaryVectorError(f"it is not Base64 ({error})") from None
-    if not content or len(content) % 4:
+    if not content:
+        raise BinaryVectorError("it is empty")
+    if len(content) % 4:
         raise BinaryVectorError(f"its {len(content)} bytes are no multiple of 4")
     vector = np.frombuffer(content, ">f4").astype(np.float32)
     if not np.isfinite(vector).all():
@@ -119,5 +121,33 @@ def _check_count(count: int, limits: Limits) -> None:
 
 def vector_to_json(values: bytes) -> bytes:
     """Return the JSON array of little-endian float32: for each the shortest decimal that reads back as it."""
-    # Decimal text of float32, read as float64: the encoder then writes the same short decimal.
-    return msgspec.json.encode(np.frombuffer(values, "<f4").astype("U").astype(np.float64).tolist())
+    return msgspec.json.encode(_short_decimals(np.frombuffer(values, "<f4")).tolist())
+
+
+#: Powers of ten that float64 holds exactly.
+_POWERS = np.array([float(10**exponent) for exponent in range(23)])
+
+
+def _short_decimals(vector: Float32) -> npt.NDArray[np.float64]:
+    """Return float64[n] whose own shortest decimals are those of float32[n].
+
+    The decimal of d digits that is nearest to a float32 is an integer over a power of ten; where both are exact in
+    float64, their quotient is the float64 that reads as that decimal. Six digits always survive a float32 and ten
+    always suffice, so the first of these that reads back as the float32 is its shortest.
+    """
+    exact = vector.astype(np.float64)
+    magnitude = np.abs(exact)
+    within = (magnitude >= 1e-12) & (magnitude < 1e5)
+    result = exact.copy()
+    pending = np.flatnonzero(within)
+    exponents = np.floor(np.log10(magnitude[pending])).astype(np.intp)
+    for digits in range(6, 11):
+        power = _POWERS[digits - 1 - exponents]
+        rounded = np.rint(exact[pending] * power) / power
+        found = rounded.astype(np.float32) == vector[pending]
+        result[pending[found]] = rounded[found]
+        pending, exponents = pending[~found], exponents[~found]
+    # Beyond those magnitudes powers of ten are not exact; numpy's own text is slower, but knows.
+    beyond = ~within & (magnitude > 0)
+    result[beyond] = vector[beyond].astype("U").astype(np.float64)
+    return result
