@@ -108,6 +108,9 @@ class Upstream:
         try:
             async with asyncio.timeout(timeout):
                 response = await self._client.post(_url(model), content=body, headers=headers, timeout=timeout)
+        except httpx.ConnectTimeout as problem:
+            # What the transport makes of every connection that fails, refused ones and unknown hosts included.
+            return _connection_failure(provider, problem)
         except (TimeoutError, httpx.TimeoutException):
             return _Failure(_timeout(provider, f"no answer within {timeout:.1f} seconds"), retry=True)
         except (httpx.HTTPError, httpx.InvalidURL) as problem:

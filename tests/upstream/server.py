@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -45,7 +46,9 @@ class Upstream:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                upstream.answer(self)
+                # A caller that gave up has hung up.
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    upstream.answer(self)
 
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""

@@ -1,0 +1,165 @@
+"""The embedder over gRPC: health, reflection, deadlines, and what it never logs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from orrery.embedder.v1 import embedder_pb2 as pb
+from orrery.embedder.v1 import embedder_pb2_grpc
+
+from services.embedder.minilm import MODEL_NAME
+from services.runtime.rpc import error_from_call
+from tests.conftest import PROVIDER_SECRET
+from tests.upstream.server import Upstream
+
+SERVICE = pb.Service(provider="huggingface", model=MODEL_NAME, dimension=384)
+SECRETS = pb.RequestSecrets(api_key=PROVIDER_SECRET)
+
+
+class Embedder:
+    """An embedder process whose Hugging Face is at a URL, and a channel to it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.address = f"unix:{folder}/e.sock"
+        self.log = folder / "log"
+        endpoint = url + "/hf-inference/models/{modelId}/pipeline/feature-extraction"
+        command = ["-m", "services.cli", "embedder", "--data-dir", str(folder / "data"), "--listen", self.address]
+        self.process = subprocess.Popen(
+            [sys.executable, *command, "--log-level", "debug"],
+            env={**os.environ, "ORRERY_PROVIDER_HUGGINGFACE_URL": endpoint},
+            stderr=self.log.open("w"),
+        )
+        self.channel = grpc.insecure_channel(self.address)
+        grpc.channel_ready_future(self.channel).result(timeout=30)
+        self.stub: Any = embedder_pb2_grpc.EmbedderServiceStub(self.channel)
+
+    def stop(self) -> int:
+        """Stop the process and return its exit status."""
+        self.channel.close()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Embedder]:
+    """An embedder in front of the upstream."""
+    running = Embedder(tmp_path_factory.mktemp("embedder"), upstream.url)
+    yield running
+    assert running.stop() == 0
+
+
+def embed(embedder: Embedder, *texts: str, timeout: float = 30, **changes: Any) -> pb.EmbedResponse:
+    """Embed texts with the request's key."""
+    given = {"database": "d", "service": SERVICE, "request_secrets": SECRETS, "texts": texts, **changes}
+    response: pb.EmbedResponse = embedder.stub.Embed(pb.EmbedRequest(**given), timeout=timeout)
+    return response
+
+
+def code_of(failure: grpc.RpcError) -> str:
+    """Return the catalogue's code of a failed call."""
+    error = error_from_call(failure)
+    assert error is not None
+    return error.code
+
+
+def test_health_and_reflection(embedder: Embedder) -> None:
+    health: Any = health_pb2_grpc.HealthStub(embedder.channel)
+    for service in ("", "orrery.embedder.v1.EmbedderService", "orrery.embedder.v1.CredentialService"):
+        answer = health.Check(health_pb2.HealthCheckRequest(service=service))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+    services = ProtoReflectionDescriptorDatabase(embedder.channel).get_services()
+    assert {"orrery.embedder.v1.EmbedderService", "orrery.embedder.v1.CredentialService"} <= set(services)
+
+
+def test_vectors_are_little_endian_float32_in_the_order_of_the_texts(embedder: Embedder) -> None:
+    texts = [f"text {number}" for number in range(40)]
+    response = embed(embedder, *texts)
+    local = embed(embedder, *texts, service=pb.Service(provider="local", model=MODEL_NAME))
+
+    assert response.dimension == 384
+    assert len(response.vectors) == 40 * 384 * 4
+    assert np.frombuffer(response.vectors, "<f4") == pytest.approx(np.frombuffer(local.vectors, "<f4"), abs=1e-6)
+
+
+def test_a_deadline_is_kept(embedder: Embedder, upstream: Upstream) -> None:
+    upstream.behave("slow", times=5, seconds=3)
+    started = time.monotonic()
+
+    with pytest.raises(grpc.RpcError) as caught:
+        embed(embedder, "x", timeout=0.7)
+
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert time.monotonic() - started < 3
+
+
+def test_a_retry_that_would_pass_the_deadline_is_not_waited_for(embedder: Embedder, upstream: Upstream) -> None:
+    upstream.behave("rate_limited", times=5, retry_after=20)
+
+    with pytest.raises(grpc.RpcError) as caught:
+        embed(embedder, "x", timeout=10)
+
+    assert code_of(caught.value) == "EMBEDDING_PROVIDER_RATE_LIMITED"
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("http://no-such-host.invalid", "EMBEDDING_PROVIDER_BAD_HOST_NAME"),
+        ("http://127.0.0.1:9", "EMBEDDING_PROVIDER_SERVER_ERROR"),
+    ],
+)
+def test_a_host_that_is_not_there_is_told_from_one_that_fails(tmp_path: Path, url: str, code: str) -> None:
+    running = Embedder(tmp_path, url)
+    try:
+        with pytest.raises(grpc.RpcError) as caught:
+            embed(running, "x")
+        assert code_of(caught.value) == code
+    finally:
+        running.stop()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"service": pb.Service(provider="none", model="m")}, "EMBEDDING_PROVIDER_UNAVAILABLE"),
+        ({"service": pb.Service(provider="huggingface", model="m")}, "EMBEDDING_PROVIDER_UNAVAILABLE"),
+        ({"request_secrets": pb.RequestSecrets()}, "EMBEDDING_PROVIDER_AUTHENTICATION_KEYS_NOT_PROVIDED"),
+        ({"texts": []}, "EMBEDDING_REQUEST_ENCODING_ERROR"),
+    ],
+)
+def test_a_request_that_cannot_be_sent_has_its_code(embedder: Embedder, changes: dict[str, Any], code: str) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        embed(embedder, "x", **changes)
+
+    assert code_of(caught.value) == code
+
+
+def test_secrets_and_texts_are_in_no_log(embedder: Embedder, upstream: Upstream) -> None:
+    text = "a text that nobody else has to know"
+    embed(embedder, text)
+    upstream.behave("echo_key")
+    with pytest.raises(grpc.RpcError):
+        embed(embedder, text)
+
+    written = embedder.log.read_text()
+    assert '"event": "embedded"' in written
+    assert PROVIDER_SECRET not in written
+    assert text not in written
+
+
+def test_fields_that_hold_secrets_say_so() -> None:
+    fields = [*pb.RequestSecrets.DESCRIPTOR.fields, pb.CreateCredentialRequest.DESCRIPTOR.fields_by_name["secrets"]]
+
+    assert all(field.GetOptions().debug_redact for field in fields)
