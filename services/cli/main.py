@@ -5,7 +5,7 @@ import sys
 import typer
 
 from services.cli import demo, keys, serve
-from services.runtime.errors import DataApiError
+from services.runtime.errors import ConfigurationError, DataApiError
 
 app = typer.Typer(
     name="orrery",
@@ -26,6 +26,6 @@ def main() -> None:
     """Run the command line; errors that have a message are shown as one, without a traceback."""
     try:
         app()
-    except (DataApiError, ValueError, OSError, serve.StartError) as error:
+    except (DataApiError, ConfigurationError, ValueError, OSError) as error:
         typer.echo(f"orrery: {error}", err=True)
         sys.exit(1)

@@ -16,9 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.runtime.addresses import socket_address
 from services.runtime.lifeline import follow_parent
 from services.runtime.logs import configure_logs
-from services.runtime.supervisor import Child, StartError, Supervisor, SupervisorSettings
-
-__all__ = ["StartError", "embedder", "gateway", "store", "up"]
+from services.runtime.supervisor import Child, Supervisor, SupervisorSettings
 
 _HEALTH_SECONDS = 2.0
 

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from services.runtime.errors import ConfigurationError
+
 WireName = Literal["huggingface", "openai", "local"]
 Status = Literal["SUPPORTED", "DEPRECATED", "END_OF_LIFE"]
 ParameterType = Literal["string", "number", "boolean"]
@@ -15,7 +17,7 @@ Positive = Annotated[int, msgspec.Meta(gt=0)]
 DIMENSION_PARAMETER = "vectorDimension"
 
 
-class CatalogueError(Exception):
+class CatalogueError(ConfigurationError):
     """The catalogue is not valid; the message says where and why."""
 
 

@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.embedder.secret import Secret
-from services.runtime.errors import DataApiError
+from services.runtime.errors import ConfigurationError, DataApiError
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,48}[A-Za-z0-9])?")
 MAX_DATABASES_AT_ONCE = 10
@@ -44,7 +44,7 @@ CREATE TABLE scopes (
 _PROBE = b"orrery master key"
 
 
-class MasterKeyError(Exception):
+class MasterKeyError(ConfigurationError):
     """The master key is missing, malformed or another one; the message says what to do."""
 
 

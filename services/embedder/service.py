@@ -22,6 +22,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 #: How long a call may take whose caller set no deadline, in seconds.
 _NO_DEADLINE_SECONDS = 60.0
+#: Share of the caller's time that is kept for the answer, so that a provider that is late can be named.
+_ANSWER_SHARE = 0.05
 
 _STATUSES = {
     "SUPPORTED": pb.MODEL_STATUS_SUPPORTED,
@@ -52,7 +54,7 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
             database=request.database,
             service=_service(request.service),
             texts=list(request.texts),
-            deadline=started + (_NO_DEADLINE_SECONDS if remaining is None else remaining),
+            deadline=started + (_NO_DEADLINE_SECONDS if remaining is None else remaining * (1 - _ANSWER_SHARE)),
             request_key=Secret(key) if key else None,
         )
         answer = await self._engine.embed(call)

@@ -106,6 +106,15 @@ class Upstream:
         body = json.dumps(wire.request_body(model, texts), ensure_ascii=False).encode()
         timeout = min(self._settings.read_seconds, remaining)
         try:
+            "".join(headers.values()).encode("ascii")
+        except UnicodeEncodeError:
+            problem = "the key has characters that a header cannot hold"
+            return _Failure(
+                DataApiError(
+                    "EMBEDDING_REQUEST_ENCODING_ERROR", provider=provider, model=model.model.name, problem=problem
+                )
+            )
+        try:
             async with asyncio.timeout(timeout):
                 response = await self._client.post(_url(model), content=body, headers=headers, timeout=timeout)
         except httpx.ConnectTimeout as problem:
@@ -162,8 +171,8 @@ def _connection_failure(provider: str, problem: Exception) -> _Failure:
     error = DataApiError(
         "EMBEDDING_PROVIDER_SERVER_ERROR",
         provider=provider,
-        httpStatus="none",
-        errorMessage=f"nothing: the connection failed ({said})",
+        httpStatus="no HTTP status",
+        errorMessage=f"nothing, because the connection failed: {said}",
     )
     return _Failure(error, retry=True)
 
@@ -174,7 +183,7 @@ def _status_failure(model: EmbeddingModel, response: httpx.Response, key: Secret
     if status in (408, 504):
         error = _timeout(provider, f"it answered HTTP status {status} and said: {said}")
         return _Failure(error, retry=True)
-    details: dict[str, Any] = {"provider": provider, "httpStatus": str(status), "errorMessage": said}
+    details: dict[str, Any] = {"provider": provider, "httpStatus": f"HTTP status {status}", "errorMessage": said}
     if status == 429:
         wait = _retry_after(response)
         error = DataApiError("EMBEDDING_PROVIDER_RATE_LIMITED", **details)

@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-#: gRPC refuses trailing metadata over 8 KiB, and a message travels there: one value is cut at this length.
+#: One value of a message is cut at this length: messages travel in trailing metadata, which is bounded.
 MAX_VALUE_CHARACTERS = 2000
 
 
@@ -55,6 +55,10 @@ def catalogue() -> Mapping[str, ErrorDefinition]:
     if len(by_code) != len(parsed.errors):
         raise ValueError("errors.yaml defines a code twice")
     return by_code
+
+
+class ConfigurationError(Exception):
+    """A service cannot start as it is configured; the message says why and what to do. Shown without a traceback."""
 
 
 class DataApiError(Exception):

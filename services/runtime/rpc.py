@@ -30,6 +30,7 @@ DOCUMENT_IDS = "documentIds"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 #: A request body may hold 20 MB of JSON, whose vectors may grow when they become float32.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_METADATA_BYTES = 256 * 1024
 #: A service that was started again is to be found at once, not after gRPC's own back-off of up to two minutes.
 CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -37,6 +38,9 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # An error's message travels in trailing metadata three times over, percent-encoded and in Base64.
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
 )
 
 log = structlog.get_logger(__name__)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from services.runtime import lifeline
+from services.runtime.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,7 @@ class SupervisorSettings:
     poll_seconds: float = 0.05
 
 
-class StartError(Exception):
+class StartError(ConfigurationError):
     """A service did not become healthy; the message says which."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from services.runtime.errors import DataApiError
+from services.runtime.errors import ConfigurationError, DataApiError
 from services.store.documents import open_database
 from services.store.records import CollectionSettings
 
@@ -40,7 +40,7 @@ class CollectionEntry:
     attributes: bytes
 
 
-class FormatError(Exception):
+class FormatError(ConfigurationError):
     """The data directory was written by a newer version; the message says so."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 
 import structlog
 
+from services.runtime.errors import ConfigurationError
 from services.store.catalog import Catalog
 from services.store.collection import Collection
 
@@ -16,7 +17,7 @@ _COLLECTIONS = "collections"
 log = structlog.get_logger(__name__)
 
 
-class DirectoryInUseError(Exception):
+class DirectoryInUseError(ConfigurationError):
     """Another process has the data directory open; the message says so."""
 
 

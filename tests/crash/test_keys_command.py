@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,12 @@ def test_another_master_key_is_told_from_the_right_one(tmp_path: Path) -> None:
 
     with pytest.raises(AssertionError, match="ended"):
         Orrery(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli", "embedder", "--data-dir", str(tmp_path / "embedder")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("orrery: the master key is not the one that")

@@ -149,3 +149,4 @@ def test_a_data_directory_is_for_one_store(tmp_path: Path) -> None:
 
     assert done.returncode != 0
     assert "in use by another store" in done.stderr
+    assert "Traceback" not in done.stderr

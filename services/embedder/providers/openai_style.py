@@ -11,10 +11,11 @@ from services.embedder.providers.wire import Answer, AnswerError, EmbeddingModel
 
 def request_body(model: EmbeddingModel, texts: Sequence[str]) -> dict[str, Any]:
     """Return the request for some texts; `dimensions` only for models whose dimension is free."""
-    body: dict[str, Any] = {"input": list(texts), "model": model.model.name}
+    # Parameters come first: none of them may stand for the texts or the model.
+    body: dict[str, Any] = {**model.parameters, "input": list(texts), "model": model.model.name}
     if model.model.dimension_range is not None:
         body["dimensions"] = model.dimension
-    return {**body, **model.parameters}
+    return body
 
 
 def read_answer(body: Any, count: int) -> Answer:

@@ -17,13 +17,17 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from orrery.embedder.v1 import embedder_pb2 as pb
 from orrery.embedder.v1 import embedder_pb2_grpc
 
+from services.embedder.catalogue import load_catalogue
 from services.embedder.minilm import MODEL_NAME
+from services.embedder.providers import openai_style
+from services.embedder.providers.wire import EmbeddingModel
 from services.runtime.rpc import error_from_call
 from tests.conftest import PROVIDER_SECRET
 from tests.upstream.server import Upstream
 
 SERVICE = pb.Service(provider="huggingface", model=MODEL_NAME, dimension=384)
 SECRETS = pb.RequestSecrets(api_key=PROVIDER_SECRET)
+JINA = next(provider for provider in load_catalogue({}).all() if provider.id == "jinaAI")
 
 
 class Embedder:
@@ -100,6 +104,7 @@ def test_a_deadline_is_kept(embedder: Embedder, upstream: Upstream) -> None:
         embed(embedder, "x", timeout=0.7)
 
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert code_of(caught.value) == "EMBEDDING_PROVIDER_TIMEOUT"
     assert time.monotonic() - started < 3
 
 
@@ -137,6 +142,7 @@ def test_a_host_that_is_not_there_is_told_from_one_that_fails(tmp_path: Path, ur
         ({"service": pb.Service(provider="huggingface", model="m")}, "EMBEDDING_PROVIDER_UNAVAILABLE"),
         ({"request_secrets": pb.RequestSecrets()}, "EMBEDDING_PROVIDER_AUTHENTICATION_KEYS_NOT_PROVIDED"),
         ({"texts": []}, "EMBEDDING_REQUEST_ENCODING_ERROR"),
+        ({"request_secrets": pb.RequestSecrets(api_key="clé")}, "EMBEDDING_REQUEST_ENCODING_ERROR"),
     ],
 )
 def test_a_request_that_cannot_be_sent_has_its_code(embedder: Embedder, changes: dict[str, Any], code: str) -> None:
@@ -144,6 +150,23 @@ def test_a_request_that_cannot_be_sent_has_its_code(embedder: Embedder, changes:
         embed(embedder, "x", **changes)
 
     assert code_of(caught.value) == code
+
+
+def test_a_long_message_in_any_script_arrives(embedder: Embedder, upstream: Upstream) -> None:
+    upstream.behave("bad_request", message="長" * 3000)
+
+    with pytest.raises(grpc.RpcError) as caught:
+        embed(embedder, "x")
+
+    assert code_of(caught.value) == "EMBEDDING_PROVIDER_CLIENT_ERROR"
+
+
+def test_a_parameter_cannot_stand_for_the_model() -> None:
+    model = EmbeddingModel(JINA, JINA.models[0], 768, {"model": "another", "task": "separation"})
+
+    body = openai_style.request_body(model, ["x"])
+
+    assert body == {"input": ["x"], "model": JINA.models[0].name, "task": "separation"}
 
 
 def test_secrets_and_texts_are_in_no_log(embedder: Embedder, upstream: Upstream) -> None:
