@@ -14,6 +14,9 @@ Path: TypeAlias = tuple[str, ...]
 
 ID: Path = ("_id",)
 
+#: No array has an index of more digits; a longer segment is a member's name only.
+_INDEX_DIGITS = 18
+
 
 @dataclass(frozen=True, slots=True)
 class Missing:
@@ -60,6 +63,8 @@ def format_path(path: Path) -> str:
 
 def array_index(segment: str) -> int | None:
     """Return the index that a segment names in an array: digits without a leading zero, else None."""
+    if len(segment) > _INDEX_DIGITS:
+        return None
     if segment.isascii() and segment.isdigit() and (segment == "0" or segment[0] != "0"):
         return int(segment)
     return None

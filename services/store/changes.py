@@ -3,11 +3,14 @@
 import enum
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from services.store.filters import EVERYTHING, Filter
 from services.store.ordering import FieldOrder
 from services.store.projection import WHOLE, Projection
 from services.store.records import Found, Record, StoredVector
 from services.store.updates import Operation
+from services.store.vectors.flat import FlatIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +122,47 @@ class Deleted:
 
 @dataclass(slots=True)
 class IndexChanges:
-    """What a committed write means for the vector index.
+    """What a write means for what is kept in memory, once it is committed.
 
-    `vectors` has the new values (little-endian float32) by position, None for a vector that is gone.
+    `values` has the new vectors (little-endian float32) by position, None for a vector that is gone. `documents`
+    and `vectors` say how many more documents, and documents with a vector, there are.
     """
 
     truncated: bool = False
-    vectors: dict[int, bytes | None] = field(default_factory=dict)
+    documents: int = 0
+    vectors: int = 0
+    values: dict[int, bytes | None] = field(default_factory=dict)
+
+    def inserted(self, position: int, record: Record) -> None:
+        """Note a document that is new."""
+        self.documents += 1
+        self._vector(position, b"", vector_values(record))
+
+    def changed(self, position: int, before: Record, after: Record) -> None:
+        """Note a document that is different now."""
+        self._vector(position, vector_values(before), vector_values(after))
+
+    def deleted(self, position: int, record: Record) -> None:
+        """Note a document that is gone."""
+        self.documents -= 1
+        self._vector(position, vector_values(record), b"")
+
+    def apply(self, index: FlatIndex) -> None:
+        """Change a vector index accordingly."""
+        if self.truncated:
+            index.clear()
+        index.remove([position for position, values in self.values.items() if values is None])
+        kept = [(position, values) for position, values in self.values.items() if values is not None]
+        if kept:
+            rows = np.frombuffer(b"".join(values for _, values in kept), "<f4").reshape(-1, index.dimension)
+            index.put(np.array([position for position, _ in kept], np.int64), rows)
+
+    def _vector(self, position: int, before: bytes, after: bytes) -> None:
+        self.vectors += bool(after) - bool(before)
+        if before != after:
+            self.values[position] = after or None
+
+
+def vector_values(record: Record) -> bytes:
+    """Return the values of a document's vector; empty where it has none, or null."""
+    return b"" if record.vector is None else record.vector.values

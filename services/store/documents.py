@@ -1,7 +1,8 @@
 """The tables of one collection in SQLite: documents, and the postings that filters search.
 
 A document's *position* is its row number: given at insertion, kept through every change, never used again. It is
-the order of storage, the way that pages go on, and the document's number in every index.
+the order of storage, the way that pages go on, and the document's number in every index. Its *sequence* is the
+number of the write that changed it last, so that what is derived from the documents can catch up.
 """
 
 import json
@@ -12,11 +13,11 @@ from typing import NamedTuple
 import apsw
 import numpy as np
 
-from services.documents.codec import decode_object
 from services.documents.indexing import Indexing
 from services.documents.paths import Path
 from services.store.filters import Filter, FilterCompiler, Sql
-from services.store.postings import Posting, postings_of
+from services.store.ordering import SortField, order_terms
+from services.store.postings import IndexedRecord, Posting, indexed_record
 from services.store.records import Record, StoredVector
 from services.store.vectors.flat import Positions
 from services.store.vectors.similarity import Vectors
@@ -25,6 +26,7 @@ _SCHEMA = """
 CREATE TABLE documents (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     id_key BLOB NOT NULL UNIQUE,
+    sequence INTEGER NOT NULL,
     json BLOB NOT NULL,
     vector BLOB,
     literal BLOB,
@@ -38,11 +40,18 @@ CREATE TABLE postings (
     document INTEGER NOT NULL,
     PRIMARY KEY (path, key, document)
 ) WITHOUT ROWID;
+CREATE INDEX postings_by_document ON postings (document, path, key);
+CREATE TABLE writes (sequence INTEGER NOT NULL);
+INSERT INTO writes VALUES (0);
 """
+#: Version of a collection's file; the catalogue's format version covers it. 0 is a file without tables.
+_TABLES_VERSION = 1
 _COLUMNS = "d.position, d.id_key, d.json, d.vector, d.literal, d.vectorize, d.lexical"
 #: How far a condition's postings are counted to find the most selective one.
 _ESTIMATE_LIMIT = 1000
 _LOAD_ROWS = 4096
+#: Numbers of paths that one connection remembers; beyond, it forgets them all and looks them up again.
+_REMEMBERED_PATHS = 10_000
 
 
 class Row(NamedTuple):
@@ -60,52 +69,61 @@ def open_database(path: FilePath, *, create: bool = False) -> apsw.Connection:
     connection.set_busy_timeout(10_000)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA cache_size = -16000")
     return connection
 
 
 def create_tables(connection: apsw.Connection) -> None:
-    """Create the tables of a new collection."""
-    connection.execute(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT")
+    """Create the tables of a collection, unless they are there."""
+    version = next(int(value) for (value,) in connection.execute("PRAGMA user_version"))
+    if version == 0:
+        connection.execute(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_TABLES_VERSION}; COMMIT")
 
 
 class DocumentTables:
     """The documents of one collection over one connection. Use from one thread at a time.
 
-    Changes belong in a transaction that the caller holds.
+    Changes belong in a transaction that the caller holds, and `begin_write` comes before them.
     """
 
     def __init__(self, connection: apsw.Connection, indexing: Indexing) -> None:
         self.connection = connection
         self._indexing = indexing
+        self._sequence = 0
         self._path_numbers: dict[Path, int] = {}
-        self._filters = FilterCompiler(self._known_path, self._estimate)
+        self._filters = FilterCompiler(indexing, self._known_path, self._estimate)
 
     # --- reading ---
-
-    def by_id(self, id_key: bytes) -> Row | None:
-        """Return the document of an id."""
-        sql = f"SELECT {_COLUMNS} FROM documents AS d WHERE d.id_key = ?"
-        return next((_row(values) for values in self.connection.execute(sql, (id_key,))), None)
 
     def by_position(self, position: int) -> Row | None:
         """Return the document in a place."""
         sql = f"SELECT {_COLUMNS} FROM documents AS d WHERE d.position = ?"
         return next((_row(values) for values in self.connection.execute(sql, (position,))), None)
 
-    def matching(self, filter_: Filter, *, after: int = 0, limit: int = -1) -> Iterator[Row]:
+    def matching(self, filter_: Filter, *, after: int = 0, limit: int) -> Iterator[Row]:
         """Yield the documents that match, in storage order, from the first one after a position."""
         where = self._filters.where(filter_)
-        sql = f"SELECT {_COLUMNS} FROM documents AS d WHERE d.position > ? AND {where.text} ORDER BY d.position LIMIT ?"
+        sql = f"SELECT {_COLUMNS} {_matching(where)}"
         for values in self.connection.execute(sql, (after, *where.bindings, limit)):
             yield _row(values)
 
-    def positions_matching(self, filter_: Filter) -> Positions:
-        """Return the positions int64[n] of the documents that match, unordered."""
+    def ordered(self, filter_: Filter, fields: Sequence[SortField], *, skip: int, limit: int) -> list[Row]:
+        """Return the documents that match, by the values at some paths, ties by `_id`.
+
+        Raises `SORT_CLAUSE_PATH_UNINDEXED`.
+        """
         where = self._filters.where(filter_)
-        sql = f"SELECT d.position FROM documents AS d WHERE {where.text}"
-        found = self.connection.execute(sql, where.bindings)
-        return np.fromiter((position for (position,) in found), np.int64)
+        terms = order_terms(fields, self._indexing, self._known_path)
+        sql = f"SELECT d.position FROM documents AS d WHERE {where.text} ORDER BY {terms.text} LIMIT ? OFFSET ?"
+        bindings = (*where.bindings, *terms.bindings, limit, skip)
+        positions = [int(position) for (position,) in self.connection.execute(sql, bindings)]
+        rows = (self.by_position(position) for position in positions)
+        return [row for row in rows if row is not None]
+
+    def positions_matching(self, filter_: Filter) -> Positions:
+        """Return the positions int64[n] of the documents that match, ascending."""
+        found = self._filters.positions(filter_)
+        rows = self.connection.execute(found.text, found.bindings)
+        return np.unique(np.fromiter((position for (position,) in rows), np.int64))
 
     def count(self, filter_: Filter, limit: int) -> int:
         """Return how many documents match, counting to the limit; -1 counts all."""
@@ -114,54 +132,61 @@ class DocumentTables:
         return int(self._value(sql, (*where.bindings, limit)))
 
     def totals(self) -> tuple[int, int]:
-        """Return how many documents there are, and how many have a vector."""
+        """Return how many documents there are, and how many have a vector. Reads them all."""
         documents = int(self._value("SELECT count(*) FROM documents"))
         vectors = int(self._value("SELECT count(*) FROM documents WHERE length(vector) > 0"))
         return documents, vectors
 
-    def vectors(self, dimension: int) -> Iterator[tuple[list[int], Vectors]]:
-        """Yield all vectors in portions: their positions and float32[n, dimension]."""
+    def vectors(self, dimension: int) -> Iterator[tuple[Positions, Vectors]]:
+        """Yield all vectors in portions: their positions int64[n] and float32[n, dimension]."""
         cursor = self.connection.execute("SELECT position, vector FROM documents WHERE length(vector) > 0")
         while portion := [values for _, values in zip(range(_LOAD_ROWS), cursor, strict=False)]:
             joined = np.frombuffer(b"".join(vector for _, vector in portion), "<f4")
-            yield [position for position, _ in portion], joined.reshape(-1, dimension)
+            yield np.array([position for position, _ in portion], np.int64), joined.reshape(-1, dimension)
 
     def explain(self, filter_: Filter) -> list[str]:
-        """Return SQLite's plan for finding the documents of a filter, a line each."""
+        """Return SQLite's plan for finding the documents of a filter in storage order, a line each."""
         where = self._filters.where(filter_)
-        sql = f"EXPLAIN QUERY PLAN SELECT d.position FROM documents AS d WHERE {where.text}"
-        return [str(detail) for *_, detail in self.connection.execute(sql, where.bindings)]
+        sql = f"EXPLAIN QUERY PLAN SELECT {_COLUMNS} {_matching(where)}"
+        return [str(detail) for *_, detail in self.connection.execute(sql, (0, *where.bindings, 1))]
 
     # --- changing ---
 
-    def insert(self, id_key: bytes, record: Record) -> int | None:
+    def begin_write(self) -> None:
+        """Give a number to the write that follows."""
+        self._sequence = self._value("UPDATE writes SET sequence = sequence + 1 RETURNING sequence")
+
+    def insert(self, document: IndexedRecord) -> int | None:
         """Insert a document and return its position; None when its id is taken."""
-        if self.by_id(id_key) is not None:
-            return None
         self.connection.execute(
-            "INSERT INTO documents (id_key, json, vector, literal, vectorize, lexical) VALUES (?, ?, ?, ?, ?, ?)",
-            (id_key, *_values(record)),
+            "INSERT INTO documents (id_key, sequence, json, vector, literal, vectorize, lexical) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id_key) DO NOTHING",
+            (document.id_key, self._sequence, *_values(document.record)),
         )
+        if not self.connection.changes():
+            return None
         position = self.connection.last_insert_rowid()
-        self._add_postings(position, postings_of(decode_object(record.json), self._indexing))
+        self._add_postings(position, self._numbered(document.postings))
         return position
 
     def replace(self, row: Row, record: Record) -> None:
         """Put a document in the place of another one of the same id."""
         self.connection.execute(
-            "UPDATE documents SET json = ?, vector = ?, literal = ?, vectorize = ?, lexical = ? WHERE position = ?",
-            (*_values(record), row.position),
+            "UPDATE documents SET sequence = ?, json = ?, vector = ?, literal = ?, vectorize = ?, lexical = ? "
+            "WHERE position = ?",
+            (self._sequence, *_values(record), row.position),
         )
         if record.json != row.record.json:
-            old = postings_of(decode_object(row.record.json), self._indexing)
-            new = postings_of(decode_object(record.json), self._indexing)
-            self._remove_postings(row.position, old - new)
-            self._add_postings(row.position, new - old)
+            wanted = self._numbered(indexed_record(record, self._indexing).postings)
+            sql = "SELECT path, key FROM postings WHERE document = ?"
+            held = {(int(path), bytes(key)) for path, key in self.connection.execute(sql, (row.position,))}
+            self._remove_postings(row.position, held - wanted)
+            self._add_postings(row.position, wanted - held)
 
-    def delete(self, row: Row) -> None:
+    def delete(self, position: int) -> None:
         """Delete a document."""
-        self.connection.execute("DELETE FROM documents WHERE position = ?", (row.position,))
-        self._remove_postings(row.position, postings_of(decode_object(row.record.json), self._indexing))
+        self.connection.execute("DELETE FROM documents WHERE position = ?", (position,))
+        self.connection.execute("DELETE FROM postings WHERE document = ?", (position,))
 
     def truncate(self) -> None:
         """Delete every document."""
@@ -173,18 +198,20 @@ class DocumentTables:
 
     # --- details ---
 
-    def _add_postings(self, position: int, postings: set[Posting]) -> None:
-        rows = sorted((self._path_number(path), key) for path, key in postings)
+    def _add_postings(self, position: int, postings: set[tuple[int, bytes]]) -> None:
         self.connection.executemany(
             "INSERT INTO postings (path, key, document) VALUES (?, ?, ?)",
-            ((number, key, position) for number, key in rows),
+            ((path, key, position) for path, key in postings),
         )
 
-    def _remove_postings(self, position: int, postings: set[Posting]) -> None:
+    def _remove_postings(self, position: int, postings: set[tuple[int, bytes]]) -> None:
         self.connection.executemany(
             "DELETE FROM postings WHERE path = ? AND key = ? AND document = ?",
-            ((self._path_number(path), key, position) for path, key in postings),
+            ((path, key, position) for path, key in postings),
         )
+
+    def _numbered(self, postings: set[Posting]) -> set[tuple[int, bytes]]:
+        return {(self._path_number(path), key) for path, key in postings}
 
     def _known_path(self, path: Path) -> int | None:
         number = self._path_numbers.get(path)
@@ -192,7 +219,7 @@ class DocumentTables:
             sql = "SELECT number FROM paths WHERE segments = ?"
             number = next((int(value) for (value,) in self.connection.execute(sql, (_segments(path),))), None)
             if number is not None:
-                self._path_numbers[path] = number
+                self._remember(path, number)
         return number
 
     def _path_number(self, path: Path) -> int:
@@ -200,19 +227,29 @@ class DocumentTables:
         if number is None:
             self.connection.execute("INSERT INTO paths (segments) VALUES (?)", (_segments(path),))
             number = self.connection.last_insert_rowid()
-            self._path_numbers[path] = number
+            self._remember(path, number)
         return number
 
-    def _estimate(self, postings: Sql) -> int:
-        sql = f"SELECT count(*) FROM (SELECT * FROM ({postings.text}) LIMIT {_ESTIMATE_LIMIT})"
-        return int(self._value(sql, postings.bindings))
+    def _remember(self, path: Path, number: int) -> None:
+        if len(self._path_numbers) >= _REMEMBERED_PATHS:
+            self._path_numbers.clear()
+        self._path_numbers[path] = number
+
+    def _estimate(self, positions: Sql) -> int:
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM ({positions.text}) LIMIT {_ESTIMATE_LIMIT})"
+        return int(self._value(sql, positions.bindings))
 
     def _value(self, sql: str, bindings: Sequence[int | bytes] = ()) -> int:
         return next(int(value) for (value,) in self.connection.execute(sql, bindings))
 
 
+def _matching(where: Sql) -> str:
+    return f"FROM documents AS d WHERE d.position > ? AND {where.text} ORDER BY d.position LIMIT ?"
+
+
 def _segments(path: Path) -> str:
-    return json.dumps(path, ensure_ascii=False, separators=(",", ":"))
+    # Escaped to ASCII, so that a name with half a surrogate pair is text that SQLite takes.
+    return json.dumps(path, separators=(",", ":"))
 
 
 def _values(record: Record) -> tuple[bytes | None, ...]:

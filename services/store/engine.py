@@ -4,12 +4,13 @@ import fcntl
 import os
 import shutil
 import threading
+from concurrent.futures import Future
 from pathlib import Path as FilePath
 
 import structlog
 
 from services.runtime.errors import ConfigurationError
-from services.store.catalog import Catalog
+from services.store.catalog import Catalog, CollectionEntry
 from services.store.collection import Collection
 
 _COLLECTIONS = "collections"
@@ -29,19 +30,33 @@ class Engine:
         self._data_dir = data_dir
         self._lock_file = _lock(data_dir)
         self.catalog = Catalog(data_dir / "catalog.db")
-        self._open: dict[str, Collection] = {}
-        self._opening = threading.Lock()
+        self._open: dict[str, Future[Collection]] = {}
+        self._lock = threading.Lock()
         self._remove_leftovers()
 
     def collection(self, database: str, keyspace: str, name: str, uid: str) -> Collection:
-        """Return a collection, opened. Raises what `Catalog.collection` raises."""
+        """Return a collection, opened. Raises what `Catalog.collection` raises, `CORRUPTED_COLLECTION_SCHEMA`."""
         entry = self.catalog.collection(database, keyspace, name, uid)
-        with self._opening:
-            collection = self._open.get(entry.uid)
-            if collection is None:
-                collection = Collection(self._folder(entry.uid), keyspace, entry)
-                self._open[entry.uid] = collection
-        return collection
+        opening = self._open.get(entry.uid)
+        return self._opened(database, keyspace, entry) if opening is None else opening.result()
+
+    def _opened(self, database: str, keyspace: str, entry: CollectionEntry) -> Collection:
+        """Open a collection, or wait for whoever is opening it."""
+        with self._lock:
+            # Asked again: whoever drops it takes it out of the catalogue first, and then, by this lock, out of here.
+            entry = self.catalog.collection(database, keyspace, entry.name, entry.uid)
+            opening = self._open.get(entry.uid)
+            if mine := opening is None:
+                opening = self._open[entry.uid] = Future()
+        assert opening is not None
+        if mine:
+            try:
+                opening.set_result(Collection(self._folder(entry.uid), keyspace, entry))
+            except Exception as problem:  # noqa: BLE001 - answered to all who wait, this caller included
+                with self._lock:
+                    self._open.pop(entry.uid, None)
+                opening.set_exception(problem)
+        return opening.result()
 
     def drop_collection(self, database: str, keyspace: str, name: str) -> None:
         """Drop a collection with all its documents; a missing one is no error. Raises `UNKNOWN_KEYSPACE`."""
@@ -56,18 +71,19 @@ class Engine:
 
     def close(self) -> None:
         """Close every file and give the data directory free."""
-        with self._opening:
-            for collection in self._open.values():
-                collection.close()
-            self._open.clear()
+        with self._lock:
+            openings, self._open = list(self._open.values()), {}
+        for opening in openings:
+            if opening.exception() is None:
+                opening.result().close()
         self.catalog.close()
         os.close(self._lock_file)
 
     def _remove(self, uid: str) -> None:
-        with self._opening:
-            collection = self._open.pop(uid, None)
-        if collection is not None:
-            collection.remove()
+        with self._lock:
+            opening = self._open.pop(uid, None)
+        if opening is not None and opening.exception() is None:
+            opening.result().remove()
         else:
             shutil.rmtree(self._folder(uid), ignore_errors=True)
 

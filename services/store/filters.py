@@ -1,18 +1,19 @@
 """Filters: what a document must be, and the SQL over postings that finds those that are.
 
 A filter becomes a condition on `documents AS d`. One part of it, the most selective, *drives*: `d.position IN
-(SELECT document FROM postings ...)`; the others are tested on what that yields, each by a search of the postings'
-primary key. Only a filter that has nothing but negations looks at every document.
+(SELECT document FROM postings ...)`; the others are tested on what that yields, each by a search of an index. Only
+a filter that has nothing but negations looks at every document.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from services.documents.codec import JsonValue
-from services.documents.paths import ID, Path
+from services.documents.indexing import Indexing
+from services.documents.paths import ID, Path, format_path
 from services.documents.values import Scalar, composite_key, order_key
 from services.runtime.errors import DataApiError
-from services.store.postings import ELEMENT, EXISTS, SIZE, VALUE
+from services.store.postings import ELEMENT, SIZE, VALUE, next_kind
 
 # --- the filter, typed ------------------------------------------------------
 
@@ -75,7 +76,7 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class ContainsAll:
-    """Is an array with every value among its elements; a scalar counts as an array of one."""
+    """Is an array with every value (at least one) among its elements; a scalar counts as an array of one."""
 
     path: Path
     values: tuple[Operand, ...]
@@ -120,6 +121,7 @@ class Sql:
 
 
 TRUE, FALSE = Sql("1"), Sql("0")
+_NOTHING = Sql("SELECT 0 WHERE 0")
 
 #: Columns of `documents` that the special paths stand for.
 _SPECIAL_COLUMNS = {("$vector",): "d.vector", ("$vectorize",): "d.vectorize", ("$lexical",): "d.lexical"}
@@ -129,42 +131,58 @@ class FilterCompiler:
     """Makes SQL of filters for one collection.
 
     `path_number` gives a path's number in the index, None for a path that no document ever had. `estimate` gives
-    how many postings a condition on them matches, counting no further than it is worth.
+    how many positions a query yields, counting no further than it is worth.
+
+    What its methods return raises `FILTER_PATH_UNINDEXED` for a path that has no postings, and
+    `INTERNAL_SERVER_ERROR` for a search by words, which is not built in yet.
     """
 
-    def __init__(self, path_number: Callable[[Path], int | None], estimate: Callable[[Sql], int]) -> None:
+    def __init__(
+        self, indexing: Indexing, path_number: Callable[[Path], int | None], estimate: Callable[[Sql], int]
+    ) -> None:
+        self._indexing = indexing
         self._path_number = path_number
         self._estimate = estimate
 
     def where(self, filter_: Filter) -> Sql:
-        """Return the condition on `documents AS d` for a filter.
+        """Return the condition on `documents AS d` for a filter."""
+        return self._plan(_conjuncts(filter_))[0]
 
-        Raises `DataApiError` `INTERNAL_SERVER_ERROR` for a search by words, which is not built in yet.
-        """
-        parts = list(filter_.filters) if isinstance(filter_, AllOf) else [filter_]
+    def positions(self, filter_: Filter) -> Sql:
+        """Return a query for the positions that match, in any order, maybe repeated."""
+        return self._set(filter_) or _positions_where(self.where(filter_))
+
+    def _plan(self, parts: "Sequence[Filter]") -> tuple[Sql, bool]:
+        """Return the condition that all parts match, and whether an index drives it."""
+        if any(isinstance(part, In) and part.path == ID for part in parts):
+            return _and([self._test(part) for part in parts]), True
         sets = [(at, found) for at, part in enumerate(parts) if (found := self._set(part)) is not None]
         if not sets:
-            return self._and([self._test(part) for part in parts])
+            return _and([self._test(part) for part in parts]), False
         at, driver = sets[0] if len(sets) == 1 else min(sets, key=lambda item: self._estimate(item[1]))
         tests = [self._test(part) for number, part in enumerate(parts) if number != at]
-        drive = Sql(f"d.position IN ({driver.text})", driver.bindings)
-        return self._and([drive, *tests])
+        return _and([Sql(f"d.position IN ({driver.text})", driver.bindings), *tests]), True
 
     def _set(self, filter_: Filter) -> Sql | None:
-        """Return a query for the positions that match, where postings alone can answer it."""
-        if isinstance(filter_, AnyOf) and filter_.filters:
-            branches = [self._set(item) for item in filter_.filters]
+        """Return a query for the positions that match, maybe repeated; None where no index gives them."""
+        parts = _conjuncts(filter_)
+        if len(parts) != 1:
+            where, driven = self._plan(parts)
+            return _positions_where(where) if driven else None
+        part = parts[0]
+        if isinstance(part, AnyOf) and part.filters:
+            branches = [self._set(item) for item in part.filters]
             found = [branch for branch in branches if branch is not None]
-            return found[0].joined("UNION", found[1:]) if len(found) == len(branches) else None
-        if isinstance(filter_, ContainsAll) and len(filter_.values) == 1:
-            return self._set_of_postings(filter_.path, self._contains_keys(filter_.values[0]))
-        condition = self._on_postings(filter_)
+            return found[0].joined("UNION ALL", found[1:]) if len(found) == len(branches) else None
+        if isinstance(part, In | Range) and part.path == ID:
+            return _positions_where(self._on_id(part))
+        condition = self._on_postings(part)
         return None if condition is None else self._set_of_postings(*condition)
 
     def _test(self, filter_: Filter) -> Sql:
         """Return a condition on one document `d`."""
         if isinstance(filter_, AllOf):
-            return self._and([self._test(item) for item in filter_.filters])
+            return _and([self._test(item) for item in filter_.filters])
         if isinstance(filter_, AnyOf):
             if not filter_.filters:
                 return FALSE
@@ -174,81 +192,101 @@ class FilterCompiler:
         if isinstance(filter_, Not):
             inner = self._test(filter_.filter)
             return Sql(f"NOT ({inner.text})", inner.bindings)
-        if isinstance(filter_, ContainsAll):
-            keys = [self._contains_keys(value) for value in filter_.values]
-            return self._and([self._test_of_postings(filter_.path, key) for key in keys])
+        if isinstance(filter_, ContainsAll) and len(filter_.values) != 1:
+            return _and([self._test(part) for part in _conjuncts(filter_)])
         if isinstance(filter_, MatchesText):
             raise DataApiError("INTERNAL_SERVER_ERROR", problem="searching text by its words is not built in yet")
         if filter_.path == ID:
             return self._on_id(filter_)
-        if isinstance(filter_, Exists) and filter_.path in _SPECIAL_COLUMNS:
-            return Sql(f"{_SPECIAL_COLUMNS[filter_.path]} IS NOT NULL")
+        if filter_.path in _SPECIAL_COLUMNS:
+            exists = isinstance(filter_, Exists)
+            return Sql(f"{_SPECIAL_COLUMNS[filter_.path]} IS NOT NULL") if exists else FALSE
         condition = self._on_postings(filter_)
         return FALSE if condition is None else self._test_of_postings(*condition)
 
     # --- conditions on the keys of one path ---
 
-    def _on_postings(self, filter_: Filter) -> tuple[Path, Sql] | None:
+    def _on_postings(self, filter_: Filter) -> "tuple[Path, _Keys] | None":
         """Return path and condition on `key` of a filter on one path; None for other filters."""
-        if (
-            not isinstance(filter_, In | Range | Exists | Size)
-            or filter_.path == ID
-            or filter_.path in _SPECIAL_COLUMNS
-        ):
+        if not isinstance(filter_, In | Range | Exists | Size | ContainsAll):
             return None
+        path = filter_.path
+        if path == ID or path in _SPECIAL_COLUMNS:
+            return None
+        if not self._indexing.includes(path):
+            raise DataApiError("FILTER_PATH_UNINDEXED", path=format_path(path))
+        if isinstance(filter_, Exists):
+            return path, _Keys(Sql("key >= ? AND key < ?", (VALUE, next_kind(VALUE))), exact=False)
+        if isinstance(filter_, Range):
+            return path, _Keys(_between(filter_, "key", VALUE), exact=False)
         if isinstance(filter_, In):
             keys = [key for value in filter_.values for key in _equal_keys(value, filter_.null_in_arrays)]
-            return filter_.path, _keys(keys)
-        if isinstance(filter_, Exists):
-            return filter_.path, _keys([EXISTS])
-        if isinstance(filter_, Size):
-            return filter_.path, _keys([SIZE + order_key(filter_.size)])
-        return filter_.path, _between(filter_, "key", VALUE)
+        elif isinstance(filter_, Size):
+            keys = [SIZE + order_key(filter_.size)]
+        else:
+            keys = _contains_keys(filter_.values[0])
+        return path, _Keys(_one_of("key", keys), exact=True)
 
-    def _contains_keys(self, value: Operand) -> Sql:
-        keys = [ELEMENT + _operand_key(value)]
-        if not isinstance(value, Composite):
-            keys.append(VALUE + _operand_key(value))
-        return _keys(keys)
-
-    def _set_of_postings(self, path: Path, condition: Sql) -> Sql:
+    def _set_of_postings(self, path: Path, keys: "_Keys") -> Sql:
         number = self._path_number(path)
-        if number is None or condition is FALSE:
-            return Sql("SELECT 0 WHERE 0")
+        if number is None or keys.condition is FALSE:
+            return _NOTHING
         return Sql(
-            f"SELECT document FROM postings WHERE path = ? AND {condition.text}",
-            (number, *condition.bindings),
+            f"SELECT document FROM postings WHERE path = ? AND {keys.condition.text}",
+            (number, *keys.condition.bindings),
         )
 
-    def _test_of_postings(self, path: Path, condition: Sql) -> Sql:
+    def _test_of_postings(self, path: Path, keys: "_Keys") -> Sql:
         number = self._path_number(path)
-        if number is None or condition is FALSE:
+        if number is None or keys.condition is FALSE:
             return FALSE
+        # Known keys are found from the path on; a range of keys is found from the document on, which has one value
+        # at a path, while the path may have any number of documents in the range.
+        index = "" if keys.exact else "INDEXED BY postings_by_document "
         return Sql(
-            f"EXISTS (SELECT 1 FROM postings WHERE path = ? AND {condition.text} AND document = d.position)",
-            (number, *condition.bindings),
+            f"EXISTS (SELECT 1 FROM postings {index}"
+            f"WHERE path = ? AND {keys.condition.text} AND document = d.position)",
+            (number, *keys.condition.bindings),
         )
 
     # --- conditions on the id ---
 
-    def _on_id(self, filter_: In | Range | Exists | Size) -> Sql:
+    def _on_id(self, filter_: In | Range | Exists | Size | ContainsAll) -> Sql:
         if isinstance(filter_, Exists):
             return TRUE
         if isinstance(filter_, Range):
             return _between(filter_, "d.id_key", b"")
-        if isinstance(filter_, In):
-            keys = [order_key(value) for value in filter_.values if not isinstance(value, Composite)]
-            if not keys:
-                return FALSE
-            marks = ", ".join("?" * len(keys))
-            return Sql(f"d.id_key IN ({marks})", tuple(keys))
-        return FALSE
-
-    def _and(self, parts: Sequence[Sql]) -> Sql:
-        if any(part is FALSE for part in parts):
+        if isinstance(filter_, Size):
             return FALSE
-        needed = [part for part in parts if part is not TRUE]
-        return needed[0].joined("AND", needed[1:]) if needed else TRUE
+        return _one_of("d.id_key", [order_key(value) for value in filter_.values if not isinstance(value, Composite)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """A condition on the keys of a path's postings; `exact` when it names them."""
+
+    condition: Sql
+    exact: bool
+
+
+def _conjuncts(filter_: Filter) -> "tuple[Filter, ...]":
+    """Return the parts of a filter that must all match, none of them an `AllOf`."""
+    if isinstance(filter_, AllOf):
+        return tuple(part for item in filter_.filters for part in _conjuncts(item))
+    if isinstance(filter_, ContainsAll) and len(filter_.values) != 1:
+        return tuple(ContainsAll(filter_.path, (value,)) for value in filter_.values)
+    return (filter_,)
+
+
+def _positions_where(condition: Sql) -> Sql:
+    return Sql(f"SELECT d.position FROM documents AS d WHERE {condition.text}", condition.bindings)
+
+
+def _and(parts: Sequence[Sql]) -> Sql:
+    if any(part is FALSE for part in parts):
+        return FALSE
+    needed = [part for part in parts if part is not TRUE]
+    return needed[0].joined("AND", needed[1:]) if needed else TRUE
 
 
 def _operand_key(value: Operand) -> bytes:
@@ -262,20 +300,25 @@ def _equal_keys(value: Operand, null_in_arrays: bool) -> list[bytes]:
     return [VALUE + key, ELEMENT + key]
 
 
-def _keys(keys: Sequence[bytes]) -> Sql:
+def _contains_keys(value: Operand) -> list[bytes]:
+    key = _operand_key(value)
+    return [ELEMENT + key] if isinstance(value, Composite) else [ELEMENT + key, VALUE + key]
+
+
+def _one_of(column: str, keys: Sequence[bytes]) -> Sql:
     if not keys:
         return FALSE
     if len(keys) == 1:
-        return Sql("key = ?", (keys[0],))
-    return Sql(f"key IN ({', '.join('?' * len(keys))})", tuple(keys))
+        return Sql(f"{column} = ?", (keys[0],))
+    return Sql(f"{column} IN ({', '.join('?' * len(keys))})", tuple(keys))
 
 
 def _between(range_: Range, column: str, kind: bytes) -> Sql:
     """Return the bounds of a range on a column of keys; a missing bound is the end of the type."""
-    bound = range_.lower or range_.upper
-    if bound is None:
+    tags = {order_key(bound[0])[0] for bound in (range_.lower, range_.upper) if bound is not None}
+    if len(tags) != 1:
         return FALSE
-    tag = order_key(bound[0])[0]
+    (tag,) = tags
     lower, lower_sign = kind + bytes([tag]), ">="
     upper, upper_sign = kind + bytes([tag + 1]), "<"
     if range_.lower is not None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from orrery.store.v1 import store_pb2 as pb
 
-from services.documents.codec import decode
+from services.documents.codec import JsonError, JsonValue, decode
 from services.documents.indexing import EVERYTHING as INDEX_EVERYTHING
 from services.documents.indexing import Indexing
 from services.documents.paths import Path
@@ -123,6 +123,13 @@ def read_record(message: pb.Document) -> Record:
     )
 
 
+def _changing(message: pb.Document) -> Record:
+    """Return a document that is changed before it is stored."""
+    if not isinstance(_json(message.json), dict):
+        raise _malformed("a document is no JSON object")
+    return read_record(message)
+
+
 def _vector(message: pb.Vector) -> StoredVector:
     return StoredVector(message.values, message.literal)
 
@@ -175,6 +182,8 @@ def _condition(message: pb.Condition) -> Filter:
     if test == "exists":
         return Exists(path) if message.exists else Not(Exists(path))
     if test == "contains_all":
+        if not message.contains_all.values:
+            raise _malformed("contains_all needs a value")
         return ContainsAll(path, tuple(map(_operand, message.contains_all.values)))
     if test == "size":
         return Size(path, message.size)
@@ -200,7 +209,7 @@ def _range(path: Path, message: pb.Range) -> Range:
 
 def _operand(message: pb.Value) -> Operand:
     if message.WhichOneof("kind") == "composite":
-        return Composite(decode(message.composite))
+        return Composite(_json(message.composite))
     return _scalar(message)
 
 
@@ -211,12 +220,26 @@ def _scalar(message: pb.Value) -> Scalar:
     if kind == "boolean":
         return message.boolean
     if kind == "number":
-        return Decimal(message.number)
+        return _number(message.number)
     if kind == "text":
         return message.text
     if kind == "timestamp_millis":
         return Timestamp(message.timestamp_millis)
     raise _malformed("a value that has to be a scalar is none")
+
+
+def _number(text: str) -> int | Decimal:
+    value = _json(text.encode())
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise _malformed("a number is none")
+    return value
+
+
+def _json(text: bytes) -> JsonValue:
+    try:
+        return decode(text)
+    except JsonError as problem:
+        raise _malformed(f"a value is not JSON: {problem}") from problem
 
 
 def read_selection(filter_: pb.Filter, sort: pb.Sort) -> Selection:
@@ -254,7 +277,7 @@ def read_update(message: pb.UpdateDocumentsRequest) -> Update:
         specials=tuple(map(_special, message.specials)),
         limit=max(1, message.limit),
         after=message.after,
-        upsert=read_record(message.upsert) if message.HasField("upsert") else None,
+        upsert=_changing(message.upsert) if message.HasField("upsert") else None,
         new_id=message.new_id or b"null",
         image=_IMAGES.get(message.return_image, Image.NONE),
         projection=read_projection(message.projection),
@@ -267,17 +290,18 @@ def _operation(message: pb.UpdateOperation) -> Operation:
     if not path or kind is None:
         raise _malformed("an update operation needs a path and an operator")
     if kind in _JSON_OPERATORS:
-        return Operation(_JSON_OPERATORS[kind], path, decode(getattr(message, kind)))
+        return Operation(_JSON_OPERATORS[kind], path, _json(getattr(message, kind)))
     if kind in ("increment", "multiply"):
-        number = decode(getattr(message, kind).encode())
-        return Operation("$inc" if kind == "increment" else "$mul", path, number)
+        return Operation("$inc" if kind == "increment" else "$mul", path, _number(getattr(message, kind)))
     if kind == "rename_to":
+        if not message.rename_to.segments:
+            raise _malformed("a renaming needs a target")
         return Operation("$rename", path, target=_path(message.rename_to))
     if kind == "push":
         position = message.push.position if message.push.HasField("position") else None
-        return Operation("$push", path, [decode(value) for value in message.push.values], position)
+        return Operation("$push", path, [_json(value) for value in message.push.values], position)
     if kind == "add_to_set":
-        return Operation("$addToSet", path, [decode(value) for value in message.add_to_set.values])
+        return Operation("$addToSet", path, [_json(value) for value in message.add_to_set.values])
     if kind == "pop":
         return Operation("$pop", path, message.pop)
     return Operation("$unset" if kind == "unset" else "$currentDate", path)
@@ -307,7 +331,7 @@ def read_replacement(message: pb.ReplaceDocumentRequest) -> Replacement:
     """Return a replacement."""
     return Replacement(
         selection=read_selection(message.filter, message.sort),
-        record=read_record(message.replacement),
+        record=_changing(message.replacement),
         upsert=message.upsert,
         new_id=message.new_id or b"null",
         image=_IMAGES.get(message.return_image, Image.NONE),

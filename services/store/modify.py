@@ -3,17 +3,20 @@
 import time
 from collections.abc import Sequence
 
-from services.documents.codec import JsonObject, decode, decode_object, encode
-from services.documents.rules import check_document, check_id
-from services.documents.values import display_id, id_key
+from services.documents.codec import decode, decode_object, encode
+from services.documents.rules import DocumentLimits, check_document, check_id
+from services.documents.values import display_id, equal, id_key
 from services.runtime.errors import DataApiError
 from services.store.changes import Changed, Image, IndexChanges, Replacement, Special, Update
 from services.store.documents import DocumentTables, Row
+from services.store.postings import id_first, indexed_record
 from services.store.projection import Projection
 from services.store.records import CollectionSettings, Found, Record, StoredVector
 from services.store.updates import apply_operations
 
 _NULL_VECTOR = StoredVector(b"")
+#: Where a collection has no limit, the reference's still holds for the arrays that an update may fill up with null.
+_DEFAULT_CHARACTERS = DocumentLimits().max_characters or 0
 
 
 class EmbeddingNeededError(Exception):
@@ -32,7 +35,7 @@ def update_rows(
     Nothing is written when a text has to be embedded first.
     """
     try:
-        if not rows and update.upsert is not None:
+        if not rows and not update.after and update.upsert is not None:
             return _upsert(tables, settings, update, index), None
         return _update(tables, settings, update, rows, index)
     except EmbeddingNeededError:
@@ -72,8 +75,14 @@ def _changed_record(
     """Return a document as an update leaves it: the very same record when nothing changes."""
     document = decode_object(record.json)
     json = record.json
-    if apply_operations(document, update.operations, creating=creating, now_millis=now_millis):
-        json = encode(_id_first(document))
+    if apply_operations(
+        document,
+        update.operations,
+        creating=creating,
+        now_millis=now_millis,
+        max_elements=_max_elements(settings.limits),
+    ):
+        json = encode(id_first(document))
     vector, vectorize, lexical = record.vector, record.vectorize, record.lexical
     for special in update.specials:
         if creating or not special.on_insert_only:
@@ -82,8 +91,20 @@ def _changed_record(
     result = Record(json, vector, vectorize, lexical)
     if result == record and not creating:
         return record
-    check_document(document, len(json), settings.limits, settings.indexing)
+    check_document(document, _characters(result), settings.limits, settings.indexing)
     return result
+
+
+def _characters(record: Record) -> int:
+    """Return the characters of a document's JSON with all that lies beside it."""
+    literal = b"" if record.vector is None else record.vector.literal
+    texts = (record.json, literal, record.vectorize or b"", record.lexical or b"")
+    return sum(len(text) if text.isascii() else len(text.decode()) for text in texts)
+
+
+def _max_elements(limits: DocumentLimits) -> int:
+    """Return how many elements an array can have in a document of the greatest length: each takes two characters."""
+    return (limits.max_characters or _DEFAULT_CHARACTERS) // 2
 
 
 def _vector_change(
@@ -112,10 +133,16 @@ def _lexical_change(special: Special, lexical: bytes | None) -> bytes | None:
 def _upsert(tables: DocumentTables, settings: CollectionSettings, update: Update, index: IndexChanges) -> Changed:
     assert update.upsert is not None
     record = _changed_record(update.upsert, settings, update, creating=True, now_millis=_now_millis())
-    return _create(tables, record, update.new_id, update.image, update.projection, index)
+    return _create(tables, settings, record, update.new_id, update.image, update.projection, index)
 
 
-def replace_row(tables: DocumentTables, replacement: Replacement, row: Row | None, index: IndexChanges) -> Changed:
+def replace_row(
+    tables: DocumentTables,
+    settings: CollectionSettings,
+    replacement: Replacement,
+    row: Row | None,
+    index: IndexChanges,
+) -> Changed:
     """Replace a document, or create one where there is none to replace.
 
     Raises `DOCUMENT_REPLACE_DIFFERENT_DOCID` when the replacement has another `_id`.
@@ -128,8 +155,9 @@ def replace_row(tables: DocumentTables, replacement: Replacement, row: Row | Non
             return Changed(embedding_needed=True)
         record = Record(record.json, row.record.vector, record.vectorize, record.lexical)
     if row is None:
-        return _create(tables, record, replacement.new_id, replacement.image, replacement.projection, index)
-    own_id = decode_object(row.record.json)["_id"]
+        return _create(tables, settings, record, replacement.new_id, replacement.image, replacement.projection, index)
+    before = decode_object(row.record.json)
+    own_id = before["_id"]
     document = decode_object(record.json)
     given = document.pop("_id", own_id)
     if id_key(given) != row.id_key:
@@ -138,7 +166,9 @@ def replace_row(tables: DocumentTables, replacement: Replacement, row: Row | Non
             matchedId=encode(own_id).decode(),
             replaceId=encode(given).decode(),
         )
-    record = Record(encode({"_id": own_id, **document}), record.vector, record.vectorize, record.lexical)
+    document = {"_id": own_id, **document}
+    json = row.record.json if equal(document, before) else encode(document)
+    record = Record(json, record.vector, record.vectorize, record.lexical)
     changed = Changed(matched=1, modified=int(record != row.record))
     if changed.modified:
         _write(tables, row, record, index)
@@ -148,6 +178,7 @@ def replace_row(tables: DocumentTables, replacement: Replacement, row: Row | Non
 
 def _create(
     tables: DocumentTables,
+    settings: CollectionSettings,
     record: Record,
     new_id: bytes,
     image: Image,
@@ -157,38 +188,26 @@ def _create(
     """Create a document. Raises `DOCUMENT_ALREADY_EXISTS` when its id is taken."""
     document = decode_object(record.json)
     document.setdefault("_id", decode(new_id))
-    identifier = document["_id"]
-    check_id(identifier)
-    shown = encode(display_id(identifier))
-    created = Record(encode(_id_first(document)), record.vector, record.vectorize, record.lexical)
-    position = tables.insert(id_key(identifier), created)
+    check_id(document["_id"])
+    shown = encode(display_id(document["_id"]))
+    created = Record(encode(id_first(document)), record.vector, record.vectorize, record.lexical)
+    position = tables.insert(indexed_record(created, settings.indexing))
     if position is None:
         raise DataApiError("DOCUMENT_ALREADY_EXISTS", id=shown.decode()).about(shown)
-    if created.vector is not None and created.vector.values:
-        index.vectors[position] = created.vector.values
+    index.inserted(position, created)
     after = projection.apply(Found(created)) if image is Image.AFTER else None
     return Changed(upserted_id=shown, image=after)
 
 
 def _write(tables: DocumentTables, row: Row, record: Record, index: IndexChanges) -> None:
     tables.replace(row, record)
-    before = row.record.vector.values if row.record.vector else b""
-    after = record.vector.values if record.vector else b""
-    if before != after:
-        index.vectors[row.position] = after or None
+    index.changed(row.position, row.record, record)
 
 
 def _image(image: Image, projection: Projection, before: Record, after: Record) -> Found | None:
     if image is Image.NONE:
         return None
     return projection.apply(Found(before if image is Image.BEFORE else after))
-
-
-def _id_first(document: JsonObject) -> JsonObject:
-    if "_id" not in document:
-        return document
-    identifier = document["_id"]
-    return {"_id": identifier, **{name: value for name, value in document.items() if name != "_id"}}
 
 
 def _now_millis() -> int:

@@ -1,15 +1,17 @@
-"""Sorting documents by the values at some paths, in memory."""
+"""Sorting documents by the values at some paths, as SQL over their postings.
 
-from collections.abc import Sequence
+Order keys compare as values do (`services.documents.values`), and a missing one is NULL, which SQLite sorts before
+everything: so the order of the keys is the Data API's order of types and values.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from services.documents.codec import decode
-from services.documents.paths import Missing, Path, value_at
-from services.documents.values import value_key
-from services.store.documents import Row
-
-#: Sorts before every key: the path is missing.
-_MISSING_KEY = b""
+from services.documents.indexing import Indexing
+from services.documents.paths import ID, Path, format_path
+from services.runtime.errors import DataApiError
+from services.store.filters import Sql
+from services.store.postings import VALUE, next_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +30,29 @@ class FieldOrder:
     max_candidates: int = 0
 
 
-def sort_rows(rows: Sequence[Row], fields: Sequence[SortField]) -> list[Row]:
-    """Return documents in an order: missing < null < number < string < boolean < timestamp, ties by `_id`.
+def order_terms(fields: Sequence[SortField], indexing: Indexing, path_number: Callable[[Path], int | None]) -> Sql:
+    """Return what comes after ORDER BY for documents `d`: missing < null < number < string < boolean < timestamp.
 
-    Descending is the exact reverse, but ties stay ascending by `_id`.
+    Descending is the exact reverse; ties go by `_id`, ascending in either case.
+
+    Raises `SORT_CLAUSE_PATH_UNINDEXED` for a path that has no postings.
     """
-    keyed = [(row, _keys(row, fields)) for row in sorted(rows, key=lambda row: row.id_key)]
-    # Stable sorts, the deciding field last.
-    for at in reversed(range(len(fields))):
-        keyed.sort(key=lambda item, at=at: item[1][at], reverse=fields[at].descending)  # type: ignore[misc]
-    return [row for row, _ in keyed]
+    terms = [_term(field, indexing, path_number) for field in fields]
+    last = Sql("d.id_key ASC")
+    return terms[0].joined(",", [*terms[1:], last]) if terms else last
 
 
-def _keys(row: Row, fields: Sequence[SortField]) -> list[bytes]:
-    document = decode(row.record.json)
-    keys = []
-    for field in fields:
-        value = value_at(document, field.path)
-        keys.append(_MISSING_KEY if isinstance(value, Missing) else value_key(value))
-    return keys
+def _term(field: SortField, indexing: Indexing, path_number: Callable[[Path], int | None]) -> Sql:
+    direction = "DESC" if field.descending else "ASC"
+    if field.path == ID:
+        return Sql(f"d.id_key {direction}")
+    if not indexing.includes(field.path):
+        raise DataApiError("SORT_CLAUSE_PATH_UNINDEXED", path=format_path(field.path))
+    number = path_number(field.path)
+    if number is None:
+        return Sql("NULL")
+    key = (
+        "SELECT key FROM postings INDEXED BY postings_by_document "
+        "WHERE document = d.position AND path = ? AND key >= ? AND key < ?"
+    )
+    return Sql(f"({key}) {direction}", (number, VALUE, next_kind(VALUE)))

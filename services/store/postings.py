@@ -4,69 +4,96 @@ A posting is a path and a key. The key's first byte says what kind of fact it is
 scalar or the composite key of an array or object (`services.documents.values`).
 """
 
-from services.documents.codec import JsonValue
+from typing import NamedTuple
+
+from services.documents.codec import JsonObject, JsonValue, decode_object, encode
 from services.documents.indexing import EVERYTHING, Indexing
 from services.documents.paths import ID, Path
-from services.documents.values import composite_key, extension_of, order_key, scalar_of, value_key
+from services.documents.rules import check_id
+from services.documents.values import extension_of, id_key, order_key, value_key
+from services.runtime.errors import DataApiError
+from services.store.records import Record
 
-#: The path has a value.
-EXISTS = b"x"
-#: The value at the path; scalars sort by the rest of the key.
-VALUE = b"v"
 #: An element of the array at the path.
 ELEMENT = b"e"
 #: The number of elements of the array at the path.
 SIZE = b"s"
+#: The value at the path: exactly one for each path that a document has. Scalars sort by the rest of the key.
+VALUE = b"v"
 
 Posting = tuple[Path, bytes]
 
 
-def postings_of(document: dict[str, JsonValue], indexing: Indexing) -> set[Posting]:
+class IndexedRecord(NamedTuple):
+    """A document with the identity of its `_id` and its postings."""
+
+    id_key: bytes
+    record: Record
+    postings: set[Posting]
+
+
+def next_kind(kind: bytes) -> bytes:
+    """Return the first key after all those of a kind."""
+    return bytes([kind[0] + 1])
+
+
+def indexed_record(record: Record, indexing: Indexing) -> IndexedRecord:
+    """Return a document with its postings; its `_id` is put first.
+
+    Raises `REQUEST_STRUCTURE_MISMATCH` when it has no `_id`, `SHRED_BAD_DOCID_*` when that is no id, `JsonError`
+    when it is no JSON object.
+    """
+    document = decode_object(record.json)
+    if "_id" not in document:
+        raise DataApiError("REQUEST_STRUCTURE_MISMATCH", problem="a document to store has no _id")
+    check_id(document["_id"])
+    if next(iter(document)) != "_id":
+        record = Record(encode(id_first(document)), record.vector, record.vectorize, record.lexical)
+    return IndexedRecord(id_key(document["_id"]), record, postings_of(document, indexing))
+
+
+def id_first(document: JsonObject) -> JsonObject:
+    """Return a document with its `_id` first, where it has one."""
+    return {"_id": document["_id"], **document} if "_id" in document else document
+
+
+def postings_of(document: JsonObject, indexing: Indexing) -> set[Posting]:
     """Return the postings of a document's indexed part. `_id` has none: it has an index of its own."""
     found: set[Posting] = set()
+    if indexing.deny_all:
+        return found
+    rules = None if indexing == EVERYTHING else indexing
     for name, value in document.items():
         if (name,) != ID:
-            _add(value, (name,), indexing, found)
+            _add(value, (name,), rules, found)
     return found
 
 
-def _add(value: JsonValue, path: Path, indexing: Indexing, found: set[Posting]) -> None:
-    included = indexing is EVERYTHING or indexing.includes(path)
-    if not included and not indexing.may_reach(path):
+def _add(value: JsonValue, path: Path, rules: Indexing | None, found: set[Posting]) -> None:
+    included = rules is None or rules.includes(path)
+    if not included and rules is not None and not rules.may_reach(path):
         return
     if included:
-        found.add((path, EXISTS))
+        found.add((path, VALUE + value_key(_indexed_part(value, path, rules))))
     if isinstance(value, list):
         if included:
             found.add((path, SIZE + order_key(len(value))))
-            found.add((path, VALUE + composite_key(indexed_part(value, path, indexing))))
-            found.update((path, ELEMENT + value_key(item)) for item in value)
         for index, item in enumerate(value):
-            _add(item, (*path, str(index)), indexing, found)
+            below = (*path, str(index))
+            if included:
+                found.add((path, ELEMENT + value_key(_indexed_part(item, below, rules))))
+            _add(item, below, rules, found)
     elif isinstance(value, dict) and extension_of(value) is None:
-        if included:
-            found.add((path, VALUE + composite_key(indexed_part(value, path, indexing))))
         for name, item in value.items():
-            _add(item, (*path, name), indexing, found)
-    elif included:
-        found.add((path, VALUE + _scalar_key(value)))
+            _add(item, (*path, name), rules, found)
 
 
-def _scalar_key(value: JsonValue) -> bytes:
-    try:
-        return order_key(scalar_of(value))
-    except ValueError:  # extended JSON with content that is not valid, which an unindexed path may hold
-        return composite_key(value)
-
-
-def indexed_part(value: JsonValue, path: Path, indexing: Indexing) -> JsonValue:
+def _indexed_part(value: JsonValue, path: Path, rules: Indexing | None) -> JsonValue:
     """Return a value without the members that are not indexed."""
-    if indexing is EVERYTHING or not isinstance(value, dict | list):
+    if rules is None or not isinstance(value, dict | list) or extension_of(value) is not None:
         return value
     if isinstance(value, list):
-        return [indexed_part(item, (*path, str(at)), indexing) for at, item in enumerate(value)]
+        return [_indexed_part(item, (*path, str(at)), rules) for at, item in enumerate(value)]
     return {
-        name: indexed_part(item, (*path, name), indexing)
-        for name, item in value.items()
-        if indexing.includes((*path, name))
+        name: _indexed_part(item, (*path, name), rules) for name, item in value.items() if rules.includes((*path, name))
     }

@@ -9,8 +9,8 @@ from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperatio
 from typing import Any
 
 from services.documents.codec import JsonObject, JsonValue, json_type
-from services.documents.paths import MISSING, Missing, Path, array_index, format_path
-from services.documents.values import equal
+from services.documents.paths import MISSING, Missing, Path, array_index, format_path, value_at
+from services.documents.values import equal, order_key, scalar_of
 from services.runtime.errors import DataApiError
 
 #: Sums and products are exact or refused: a result of more digits than these springs the trap.
@@ -32,23 +32,46 @@ class Operation:
     target: Path = ()
 
 
-def apply_operations(document: JsonObject, operations: Sequence[Operation], *, creating: bool, now_millis: int) -> bool:
+def apply_operations(
+    document: JsonObject,
+    operations: Sequence[Operation],
+    *,
+    creating: bool,
+    now_millis: int,
+    max_elements: int,
+) -> bool:
     """Change a document in place and tell whether it is different now.
 
-    `creating` lets `$setOnInsert` take effect; `now_millis` is the instant of `$currentDate`.
+    `creating` lets `$setOnInsert` take effect; `now_millis` is the instant of `$currentDate`. No array is filled
+    up with null to more than `max_elements`.
 
     Raises `DataApiError` `UNSUPPORTED_UPDATE_OPERATION_PATH` or `_TARGET` where an operation does not fit the
-    document, which is then half changed: throw it away.
+    document, `SHRED_DOC_LIMIT_VIOLATION` for too long an array. The document is then half changed: throw it away.
     """
     changed = False
     for operation in operations:
         if operation.operator == "$setOnInsert" and not creating:
             continue
+        _check_indexes(document, operation.path, max_elements)
+        _check_indexes(document, operation.target, max_elements)
         if operation.operator == "$currentDate":
             changed |= _set(document, operation, {"$date": now_millis})
         else:
             changed |= _OPERATORS[operation.operator](document, operation)
     return changed
+
+
+def _check_indexes(document: JsonObject, path: Path, max_elements: int) -> None:
+    """Refuse a path whose index would make an array too long, before anything is filled up."""
+    value: JsonValue | Missing = document
+    for at, segment in enumerate(path):
+        index = array_index(segment) if isinstance(value, list) else None
+        if isinstance(value, list) and index is not None and index >= max(len(value), max_elements):
+            raise DataApiError(
+                "SHRED_DOC_LIMIT_VIOLATION",
+                problem=f"the array '{format_path(path[:at])}' would have {index + 1} elements",
+            )
+        value = MISSING if isinstance(value, Missing) else value_at(value, (segment,))
 
 
 # --- operators --------------------------------------------------------------
@@ -303,7 +326,7 @@ def compare(left: JsonValue, right: JsonValue) -> int:
         return _sign(*ranks)
     if isinstance(left, dict) and isinstance(right, dict):
         for (left_name, left_item), (right_name, right_item) in zip(left.items(), right.items(), strict=False):
-            order = _sign(left_name, right_name) or compare(left_item, right_item)
+            order = _compare_scalars(left_name, right_name) or compare(left_item, right_item)
             if order:
                 return order
         return _sign(len(left), len(right))
@@ -312,7 +335,12 @@ def compare(left: JsonValue, right: JsonValue) -> int:
             if order := compare(left_item, right_item):
                 return order
         return _sign(len(left), len(right))
-    return 0 if left is None else _sign(left, right)
+    return _compare_scalars(left, right)
+
+
+def _compare_scalars(left: JsonValue, right: JsonValue) -> int:
+    """Compare two scalars of one type: numbers by value, strings by UTF-16 code units."""
+    return _sign(order_key(scalar_of(left)), order_key(scalar_of(right)))
 
 
 def _sign(left: Any, right: Any) -> int:

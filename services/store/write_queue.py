@@ -5,7 +5,7 @@ of its own, and commits once. The others find themselves answered.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -17,9 +17,14 @@ from services.runtime.errors import DataApiError
 Result = TypeVar("Result")
 
 
+class QueueClosedError(Exception):
+    """The queue takes no more writes."""
+
+
 @dataclass(slots=True)
 class _Waiting(Generic[Result]):
     write: Callable[[], Result]
+    first: bool
     future: "Future[Result]" = field(default_factory=Future)
 
 
@@ -38,63 +43,90 @@ class WriteQueue:
         self._connection = connection
         self._committed = committed
         self._rolled_back = rolled_back
+        self._closed = False
         self._leading = threading.Lock()
         self._waiting: list[_Waiting[Any]] = []
         self._arriving = threading.Lock()
 
-    def run(self, write: Callable[[], Result]) -> Result:
+    def run(self, write: Callable[[], Result], *, first: bool = False) -> Result:
         """Run a write in a transaction and return its result once that is durable.
 
+        `first` has it run with everything before it committed, so that it sees what `committed` made of that.
+
         Raises what the write raises, its own changes then undone; `FAILED_WRITE_REQUEST` when the transaction
-        could not be committed, everything then undone.
+        could not be committed, everything then undone; `QueueClosedError` after `close`.
         """
-        mine = _Waiting(write)
+        mine = _Waiting(write, first)
         with self._arriving:
             self._waiting.append(mine)
         with self._leading:
             if not mine.future.done():
                 with self._arriving:
                     batch, self._waiting = self._waiting, []
-                self._commit(batch)
+                for group in _groups(batch):
+                    self._commit(group)
         return mine.future.result()
 
+    def close(self) -> None:
+        """Wait for the write under way, then refuse all others and close the connection."""
+        with self._leading:
+            if not self._closed:
+                self._closed = True
+                self._connection.close()
+
     def _commit(self, batch: Sequence[_Waiting[Any]]) -> None:
-        outcomes: list[tuple[_Waiting[Any], Any]] = []
+        try:
+            if self._closed:
+                raise QueueClosedError
+            outcomes = self._transaction(batch)
+            self._committed([result for _, result in outcomes])
+        except Exception as problem:  # noqa: BLE001 - answered to everybody who waits
+            failure = problem
+            if isinstance(problem, apsw.Error):
+                failure = DataApiError("FAILED_WRITE_REQUEST", problem=problem)
+            for waiting in batch:
+                if not waiting.future.done():
+                    waiting.future.set_exception(failure)
+            return
+        for waiting, result in outcomes:
+            waiting.future.set_result(result)
+
+    def _transaction(self, batch: Sequence[_Waiting[Any]]) -> list[tuple[_Waiting[Any], Any]]:
+        """Run writes and commit them; return the results of those that did not fail."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for waiting in batch:
-                outcome = self._attempt(waiting)
-                if outcome is not None:
-                    outcomes.append((waiting, outcome[0]))
+            outcomes = [(waiting, result) for waiting in batch for result in self._attempt(waiting)]
             self._connection.execute("COMMIT")
-        except apsw.Error as problem:
-            self._undo(batch, problem)
-            return
-        try:
-            self._committed([result for _, result in outcomes])
-        finally:
-            for waiting, result in outcomes:
-                waiting.future.set_result(result)
+        except apsw.Error:
+            self._rolled_back()
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        return outcomes
 
-    def _attempt(self, waiting: _Waiting[Any]) -> tuple[Any] | None:
-        """Run one write in a savepoint; None when it failed, its error answered and its changes undone."""
+    def _attempt(self, waiting: _Waiting[Any]) -> list[Any]:
+        """Run one write in a savepoint; no result when it failed, its error answered and its changes undone."""
         self._connection.execute("SAVEPOINT one")
         try:
             result = waiting.write()
         except apsw.Error:
             raise
         except Exception as problem:  # noqa: BLE001 - answered to whoever asked for the write
-            self._connection.execute("ROLLBACK TO one; RELEASE one")
             self._rolled_back()
+            self._connection.execute("ROLLBACK TO one; RELEASE one")
             waiting.future.set_exception(problem)
-            return None
+            return []
         self._connection.execute("RELEASE one")
-        return (result,)
+        return [result]
 
-    def _undo(self, batch: Sequence[_Waiting[Any]], problem: apsw.Error) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-        self._rolled_back()
-        for waiting in batch:
-            if not waiting.future.done():
-                waiting.future.set_exception(DataApiError("FAILED_WRITE_REQUEST", problem=str(problem)))
+
+def _groups(batch: Sequence[_Waiting[Any]]) -> Iterator[list[_Waiting[Any]]]:
+    """Yield writes in transactions: one that has to be first begins a new one."""
+    group: list[_Waiting[Any]] = []
+    for waiting in batch:
+        if waiting.first and group:
+            yield group
+            group = []
+        group.append(waiting)
+    if group:
+        yield group

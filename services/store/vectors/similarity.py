@@ -1,6 +1,7 @@
 """What near means: the three metrics, and the similarity that answers show.
 
-Formulas are the Data API's; larger is nearer. Vectors are float32[n, d] throughout.
+Formulas are the Data API's; larger is nearer. Vectors are float32[n, d] throughout; what decides an order is
+computed in float64.
 """
 
 import enum
@@ -9,6 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float32]
+#: Larger is nearer: inner products, or squared distances below zero.
+Scores = npt.NDArray[np.float64]
+
+#: Rows that are converted to float64 at a time.
+_ROWS = 4096
 
 
 class Metric(enum.Enum):
@@ -25,24 +31,39 @@ def prepare(vectors: Vectors, metric: Metric) -> Vectors:
     A zero vector has no direction; it stays zero.
     """
     if metric is not Metric.COSINE:
-        return vectors
+        return np.ascontiguousarray(vectors, np.float32)
     # In float64, so that squares of large or tiny float32 neither overflow nor vanish.
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     scaled = np.divide(vectors, lengths, out=np.zeros(vectors.shape), where=lengths > 0)
     return np.asarray(scaled, np.float32)
 
 
-def similarity(scores: npt.NDArray[np.float32], metric: Metric) -> npt.NDArray[np.float32]:
-    """Return float32[n] similarities of the scores of a search.
+def exact_scores(query: Vectors, rows: Vectors, metric: Metric) -> Scores:
+    """Return float64[n] scores of prepared rows float32[n, d] for a prepared query float32[d].
 
-    Scores are inner products of prepared vectors (cosine, dot product) or squared distances (euclidean):
-    (1 + cos) / 2, (1 + dot) / 2 and 1 / (1 + d²). Cosines are held within -1 and 1, which rounding may pass.
+    Each row is summed by itself, in one order: equal rows have equal scores, wherever they lie.
     """
-    exact = scores.astype(np.float64)
+    wide = query.astype(np.float64)
+    scores = np.empty(len(rows), np.float64)
+    for start in range(0, len(rows), _ROWS):
+        portion = rows[start : start + _ROWS].astype(np.float64)
+        if metric is Metric.EUCLIDEAN:
+            scores[start : start + _ROWS] = -np.square(portion - wide).sum(axis=1)
+        else:
+            scores[start : start + _ROWS] = (portion * wide).sum(axis=1)
+    return scores
+
+
+def similarity(scores: Scores, metric: Metric) -> npt.NDArray[np.float32]:
+    """Return float32[n] similarities of scores: (1 + cos) / 2, (1 + dot) / 2 and 1 / (1 + d²).
+
+    Cosines are held within -1 and 1, which rounding may pass, and the others within what float32 can hold.
+    """
     if metric is Metric.EUCLIDEAN:
-        result = 1.0 / (1.0 + np.maximum(exact, 0.0))
+        result = 1.0 / (1.0 - np.minimum(scores, 0.0))
     elif metric is Metric.COSINE:
-        result = (1.0 + np.clip(exact, -1.0, 1.0)) / 2.0
+        result = (1.0 + np.clip(scores, -1.0, 1.0)) / 2.0
     else:
-        result = (1.0 + exact) / 2.0
-    return np.asarray(result, np.float32)
+        result = (1.0 + scores) / 2.0
+    greatest = float(np.finfo(np.float32).max)
+    return np.asarray(np.clip(result, -greatest, greatest), np.float32)
