@@ -1,4 +1,4 @@
-"""findEmbeddingProviders: the embedder's catalogue in the Data API's shape."""
+"""findEmbeddingProviders, the embedder's catalogue in the Data API's shape, and findRerankingProviders."""
 
 from collections.abc import Mapping, Sequence
 
@@ -108,4 +108,13 @@ def _provider_parameter(parameter: embedder_pb2.Parameter) -> dict[str, Encodabl
     }
 
 
-COMMANDS = (Command("findEmbeddingProviders", Level.DATABASE, ("options",), find_embedding_providers),)
+async def find_reranking_providers(context: Context, fields: Fields) -> Answer:
+    """Refuse: no reranking provider is built in yet, as where the reference has the feature switched off."""
+    model_statuses(fields)
+    raise DataApiError("RERANKING_FEATURE_NOT_ENABLED")
+
+
+COMMANDS = (
+    Command("findEmbeddingProviders", Level.DATABASE, ("options",), find_embedding_providers),
+    Command("findRerankingProviders", Level.DATABASE, ("options",), find_reranking_providers),
+)
