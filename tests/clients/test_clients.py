@@ -90,3 +90,17 @@ def test_a_client_inserts_text_and_finds_it_by_meaning(
     assert (result["filtered"], result["updated"], result["count"]) == ("cake", "cake", 3)
     assert len(upstream.requests) >= 5
     assert {request["headers"]["authorization"] for request in upstream.requests} == {f"Bearer {upstream.token}"}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_langchain_keeps_its_vectors_here(provider: str, orrery: Orrery) -> None:
+    (result,) = run(toolchains.python("langchain"), orrery, provider, "hcd")
+
+    assert result["found"][:2] == ["orbit", "lander"]
+    assert result["similarities"] == sorted(result["similarities"], reverse=True)
+    assert (result["filtered"], result["updated"], result["count"]) == ("cake", "cake", 3)
+    assert (result["diverse"][0], result["again"]) == ("orbit", "orbit")
+
+
+def test_every_method_of_astrapys_collection(orrery: Orrery) -> None:
+    assert run(toolchains.python("python_api"), orrery, "huggingface", "hcd") == [{"done": True}]

@@ -16,9 +16,9 @@ service = VectorServiceOptions(
 collection = database.create_collection(
     os.environ["COLLECTION"],
     definition=CollectionDefinition.builder()
-    .set_vector_service(service)
-    .set_vector_dimension(int(os.environ["DIMENSION"]))
-    .set_vector_metric("cosine")
+    .with_vector_service(service)
+    .with_vector_dimension(int(os.environ["DIMENSION"]))
+    .with_vector_metric("cosine")
     .build(),
 )
 documents = json.loads(os.environ["DOCUMENTS"])
