@@ -4,7 +4,8 @@ Semantics are the Data API's (operators, creation of missing parents, order of t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
 from typing import Any
 
@@ -52,6 +53,9 @@ def apply_operations(
     for operation in operations:
         if operation.operator == "$setOnInsert" and not creating:
             continue
+        if isinstance(operation.value, list | dict):
+            # The document's own from here on: a later operation may change it, and other documents get it too.
+            operation = replace(operation, value=deepcopy(operation.value))
         _check_indexes(document, operation.path, max_elements)
         _check_indexes(document, operation.target, max_elements)
         if operation.operator == "$currentDate":

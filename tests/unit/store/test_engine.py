@@ -45,8 +45,9 @@ def test_a_dropped_collection_leaves_nothing_behind(engine: Engine, make: Make, 
     engine.drop_collection("d", "k", "c")
 
     assert list((tmp_path / "data" / "collections").iterdir()) == []
-    with pytest.raises(DataApiError, match="does not exist|no collection"):
+    with pytest.raises(DataApiError, match="'c'") as unknown:
         engine.collection("d", "k", "c", "")
+    assert unknown.value.code == "UNKNOWN_COLLECTION_OR_TABLE"
     engine.drop_collection("d", "k", "c")
 
 

@@ -1,6 +1,5 @@
 """Update operators: each against a second, plainer implementation, and the documented cases one by one."""
 
-import copy
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.documents.codec import JsonObject, JsonValue, encode
+from services.documents.codec import JsonObject, JsonValue, decode_object, encode
 from services.documents.values import equal
 from services.runtime.errors import DataApiError
 from services.store.updates import Operation, apply_operations, compare
@@ -140,7 +139,7 @@ OPERATIONS = st.one_of(
 @settings(max_examples=500, deadline=None)
 @given(content=BODIES, operations=st.lists(OPERATIONS, min_size=1, max_size=2))
 def test_updates_as_a_plainer_implementation_does(content: JsonObject, operations: list[Operation]) -> None:
-    before, changed_to = copy.deepcopy(content), copy.deepcopy(content)
+    before, changed_to = decode_object(encode(content)), decode_object(encode(content))
     try:
         expected = naive_update(before, operations)
     except RefusedError:
@@ -177,6 +176,21 @@ def test_set_on_insert_only_when_creating() -> None:
     assert not update(existing, operation)
     assert update(created, operation, creating=True)
     assert (existing, created) == ({}, {"a": 1})
+
+
+def test_documents_do_not_share_what_an_operation_gave_them() -> None:
+    operations = (
+        Operation("$set", ("a",), [[]]),
+        Operation("$push", ("a", "0"), [{"x": 1}]),
+        Operation("$inc", ("a", "0", "0", "x"), 1),
+    )
+    first: JsonObject = {}
+    second: JsonObject = {}
+
+    update(first, *operations)
+    update(second, *operations)
+
+    assert first == second == {"a": [[{"x": 2}]]}
 
 
 def test_parents_are_created_as_objects_even_for_digits() -> None:

@@ -115,7 +115,8 @@ def test_a_full_disk_undoes_everything_and_tells_everybody(log: Log) -> None:
 
     def too_much() -> int:
         log.connection.execute(
-            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 9999) INSERT INTO numbers SELECT x FROM n"
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 9999) "
+            "INSERT INTO numbers SELECT x FROM n"
         )
         return 2
 
