@@ -103,4 +103,6 @@ def test_langchain_keeps_its_vectors_here(provider: str, orrery: Orrery) -> None
 
 
 def test_every_method_of_astrapys_collection(orrery: Orrery) -> None:
-    assert run(toolchains.python("python_api"), orrery, "huggingface", "hcd") == [{"done": True}]
+    program = toolchains.python("python_astrapy_2", "every_method.py")
+
+    assert run(program, orrery, "huggingface", "hcd") == [{"done": True}]

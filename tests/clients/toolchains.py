@@ -15,10 +15,10 @@ BUILD = HERE.parents[1] / "build" / "clients"
 INSTALL_SECONDS = 420
 
 
-def python(name: str) -> list[str]:
-    """Return how to run a Python sample, in a virtual environment of its own."""
+def python(name: str, program: str = "sample.py") -> list[str]:
+    """Return how to run a Python sample, in its folder's virtual environment."""
     folder = _installed(name, ("requirements.txt",), _install_python)
-    return [str(folder / "venv" / "bin" / "python"), str(HERE / name / "sample.py")]
+    return [str(folder / "venv" / "bin" / "python"), str(HERE / name / program)]
 
 
 def typescript() -> list[str]:
