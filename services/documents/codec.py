@@ -61,6 +61,11 @@ def encode(value: JsonValue) -> bytes:
     return _encoder.encode(value)
 
 
+def characters(text: bytes) -> int:
+    """Return how many characters a JSON text has."""
+    return len(text) if text.isascii() else len(text.decode())
+
+
 class Measures(NamedTuple):
     """Sizes of a decoded JSON value: members of its objects, levels, and characters of its longest name."""
 

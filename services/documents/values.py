@@ -193,6 +193,11 @@ def id_key(identifier: JsonValue) -> bytes:
     return order_key(scalar_of(identifier))
 
 
+def id_first(document: JsonObject) -> JsonObject:
+    """Return a document with its `_id` first, where it has one."""
+    return {"_id": document["_id"], **document} if "_id" in document else document
+
+
 def display_id(identifier: JsonValue) -> JsonValue:
     """Return an `_id` as answers show it: UUIDs and object ids in lower case."""
     if isinstance(identifier, dict):

@@ -8,9 +8,9 @@ from typing import Any
 
 from orrery.store.v1 import store_pb2
 
-from services.documents.codec import JsonObject, JsonValue, encode, json_type
+from services.documents.codec import JsonObject, JsonValue, characters, encode, json_type
 from services.documents.rules import check_document, check_id
-from services.documents.values import display_id
+from services.documents.values import display_id, id_first
 from services.gateway.collection import Collection
 from services.gateway.grammar.vector import parse_document_vector
 from services.gateway.ids import new_id
@@ -113,9 +113,7 @@ def prepare_document(
         raise DataApiError("SHRED_BAD_DOCUMENT_TYPE", type=json_type(document))
     if give_id and "_id" not in document:
         document = {"_id": new_id(collection), **document}
-    own = {name: value for name, value in document.items() if name not in SPECIAL_FIELDS}
-    if "_id" in own and next(iter(own)) != "_id":
-        own = {"_id": own.pop("_id"), **own}
+    own = id_first({name: value for name, value in document.items() if name not in SPECIAL_FIELDS})
     id_json = prepared_id(own)
     try:
         return _prepare(document, own, id_json, collection, limits)
@@ -138,7 +136,7 @@ def _prepare(
     document: JsonObject, own: JsonObject, id_json: bytes | None, collection: Collection, limits: Limits
 ) -> PreparedDocument:
     message = store_pb2.Document(json=encode(own))
-    size = _characters(message.json)
+    size = characters(message.json)
     text: str | None = None
     if VECTOR in document:
         message.vector.CopyFrom(parse_document_vector(document[VECTOR], collection, limits))
@@ -146,14 +144,14 @@ def _prepare(
     if VECTORIZE in document:
         given = document[VECTORIZE]
         message.vectorize = encode(given)
-        size += _characters(message.vectorize)
+        size += characters(message.vectorize)
         if is_blank(given):
             message.vector.SetInParent()
         else:
             text = str(given)
     if LEXICAL in document:
         message.lexical = lexical_text(document[LEXICAL], collection, limits)
-        size += _characters(message.lexical)
+        size += characters(message.lexical)
     check_document(own, size, limits.document, collection.indexing)
     return PreparedDocument(message, id_json, text)
 
@@ -172,7 +170,3 @@ def lexical_text(value: JsonValue, collection: Collection, limits: Limits) -> by
     if value is not None and sum(len(term.encode()) for term in set(value.split())) > limits.lexical_bytes:
         raise DataApiError("LEXICAL_CONTENT_TOO_LONG", limit=limits.lexical_bytes, **place)
     return encode(value)
-
-
-def _characters(text: bytes) -> int:
-    return len(text) if text.isascii() else len(text.decode())

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent import futures
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import grpc
 import structlog
@@ -243,11 +243,3 @@ async def serve_async(
     await checks.enter_graceful_shutdown()
     await server.stop(grace_seconds)
     log.info("stopped")
-
-
-def raise_for(failure: grpc.RpcError) -> NoReturn:
-    """Raise the `DataApiError` that a failed call carries, or the failure itself where it carries none."""
-    error = error_from_call(failure)
-    if error is not None:
-        raise error from None
-    raise failure

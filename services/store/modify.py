@@ -3,13 +3,13 @@
 import time
 from collections.abc import Sequence
 
-from services.documents.codec import decode, decode_object, encode
+from services.documents.codec import characters, decode, decode_object, encode
 from services.documents.rules import DocumentLimits, check_document, check_id
-from services.documents.values import display_id, equal, id_key
+from services.documents.values import display_id, equal, id_first, id_key
 from services.runtime.errors import DataApiError
 from services.store.changes import Changed, Image, IndexChanges, Replacement, Special, Update
 from services.store.documents import DocumentTables, Row
-from services.store.postings import id_first, indexed_record
+from services.store.postings import indexed_record
 from services.store.projection import Projection
 from services.store.records import CollectionSettings, Found, Record, StoredVector
 from services.store.updates import apply_operations
@@ -99,7 +99,7 @@ def _characters(record: Record) -> int:
     """Return the characters of a document's JSON with all that lies beside it."""
     literal = b"" if record.vector is None else record.vector.literal
     texts = (record.json, literal, record.vectorize or b"", record.lexical or b"")
-    return sum(len(text) if text.isascii() else len(text.decode()) for text in texts)
+    return sum(map(characters, texts))
 
 
 def _max_elements(limits: DocumentLimits) -> int:

@@ -10,7 +10,7 @@ from services.documents.codec import JsonObject, JsonValue, decode_object, encod
 from services.documents.indexing import EVERYTHING, Indexing
 from services.documents.paths import ID, Path
 from services.documents.rules import check_id
-from services.documents.values import extension_of, id_key, order_key, value_key
+from services.documents.values import extension_of, id_first, id_key, order_key, value_key
 from services.runtime.errors import DataApiError
 from services.store.records import Record
 
@@ -50,11 +50,6 @@ def indexed_record(record: Record, indexing: Indexing) -> IndexedRecord:
     if next(iter(document)) != "_id":
         record = Record(encode(id_first(document)), record.vector, record.vectorize, record.lexical)
     return IndexedRecord(id_key(document["_id"]), record, postings_of(document, indexing))
-
-
-def id_first(document: JsonObject) -> JsonObject:
-    """Return a document with its `_id` first, where it has one."""
-    return {"_id": document["_id"], **document} if "_id" in document else document
 
 
 def postings_of(document: JsonObject, indexing: Indexing) -> set[Posting]:
