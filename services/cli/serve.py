@@ -13,7 +13,7 @@ import httpx
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.runtime.addresses import socket_address
+from services.runtime.addresses import check_free, socket_address
 from services.runtime.lifeline import follow_parent
 from services.runtime.logs import configure_logs
 from services.runtime.supervisor import Child, Supervisor, SupervisorSettings
@@ -61,6 +61,8 @@ def up(
     """Run gateway, embedder and store, each as a process, and restart one that dies. Ctrl-C stops them."""
     _read_limits(limit)
     configure_logs("up", log_level)
+    # Here as well as in the gateway: whoever listens there already would answer the gateway's health check.
+    check_free(http)
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not no_auth and token is None:
         token = _kept_token(data_dir)

@@ -19,7 +19,7 @@ from services.gateway.embedding import Embedding
 from services.gateway.limits import Limits
 from services.gateway.remote import open_channel
 from services.gateway.storage import Storage
-from services.runtime.addresses import is_loopback, split_host_port
+from services.runtime.addresses import check_free, is_loopback, split_host_port
 
 DEFAULT_KEYSPACE = "default_keyspace"
 
@@ -49,10 +49,12 @@ class GatewaySettings:
 def run(settings: GatewaySettings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises `ValueError` for settings that do not go together: no token on an address open to the network.
+    Raises `ValueError` for settings that do not go together (no token on an address open to the network) and
+    `ConfigurationError` for an address that is taken.
     """
     if settings.token is None and not is_loopback(settings.http):
         raise ValueError(f"{settings.http} is open to the network: serving it without a token is not allowed")
+    check_free(settings.http)
     asyncio.run(_serve(settings))
 
 

@@ -2,8 +2,11 @@
 
 import hashlib
 import ipaddress
+import socket
 import tempfile
 from pathlib import Path
+
+from services.runtime.errors import ConfigurationError
 
 #: The operating system's limit on a socket's path is 108 bytes on Linux and 104 on macOS (sockaddr_un).
 _SOCKET_PATH_BYTES = 100
@@ -29,6 +32,24 @@ def split_host_port(address: str) -> tuple[str, int]:
     if not separator or not host or not port.isdigit() or int(port) > 65535:
         raise ValueError(f"{address!r} is no address; write HOST:PORT, such as 127.0.0.1:8181")
     return host.strip("[]"), int(port)
+
+
+def check_free(address: str) -> None:
+    """Refuse an address HOST:PORT that something listens on already.
+
+    The HTTP server would share the port with it, each answering some of the requests. Raises `ConfigurationError`.
+    """
+    host, port = split_host_port(address)
+    family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        # A port whose last connections are still being taken down is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(place)
+        except OSError as problem:
+            raise ConfigurationError(
+                f"cannot listen on {address}: {problem.strerror}. Stop what listens there, or give another address"
+            ) from None
 
 
 def is_loopback(address: str) -> bool:

@@ -143,6 +143,16 @@ def test_what_cannot_work_is_refused_with_the_remedy(tmp_path: Path, arguments: 
     assert "Traceback" not in done.stderr
 
 
+def test_an_address_is_for_one_server(tmp_path: Path) -> None:
+    with Orrery(tmp_path / "first") as orrery:
+        address = orrery.url.removeprefix("http://")
+        done = orrery_command("up", "--data-dir", str(tmp_path / "second"), "--http", address)
+
+    assert done.returncode == 1
+    assert f"cannot listen on {address}" in done.stderr
+    assert "ready" not in done.stdout
+
+
 def test_a_data_directory_is_for_one_store(tmp_path: Path) -> None:
     with Orrery(tmp_path):
         done = orrery_command("store", "--data-dir", str(tmp_path / "store"), "--listen", f"unix:{tmp_path}/other.sock")
