@@ -13,10 +13,23 @@ from services.gateway.commands import (
     keyspaces,
     providers,
     replace,
+    unsupported,
     update,
 )
 
-_FAMILIES = (keyspaces, providers, create_collection, collections, insert, find, count, update, replace, delete)
+_FAMILIES = (
+    keyspaces,
+    providers,
+    create_collection,
+    collections,
+    insert,
+    find,
+    count,
+    update,
+    replace,
+    delete,
+    unsupported,
+)
 
 #: Every command by name.
 COMMANDS: Mapping[str, Command] = {command.name: command for family in _FAMILIES for command in family.COMMANDS}

@@ -69,6 +69,11 @@ def test_values_are_found(path: Path, value: JsonValue | Missing) -> None:
         (Indexing(allow=frozenset({("a", "b")})), ("a", "c"), False, False),
         (Indexing(deny=frozenset({("a", "b")})), ("a",), True, True),
         (Indexing(deny=frozenset({("a", "b")})), ("a", "b", "0"), False, False),
+        (Indexing(deny=frozenset({("a", "b")})), ("a", "0", "b"), False, False),
+        (Indexing(deny=frozenset({("a", "0")})), ("a", "1", "b"), True, True),
+        (Indexing(deny=frozenset({("a", "0")})), ("a", "0", "b"), False, False),
+        (Indexing(allow=frozenset({("a", "b")})), ("a", "3", "b", "0"), True, True),
+        (Indexing(allow=frozenset({("a", "b")})), ("a", "3"), False, True),
     ],
 )
 def test_indexed_paths(indexing: Indexing, path: Path, included: bool, reached: bool) -> None:

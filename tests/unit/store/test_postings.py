@@ -49,6 +49,18 @@ def test_only_the_indexed_part_is_posted(indexing: Indexing, expected: set[Posti
     assert postings_of(document, indexing) == expected
 
 
+def test_rules_reach_through_arrays() -> None:
+    document: JsonObject = {"_id": 1, "c": [{"phone": "123", "email": "a@b"}, "phone please"]}
+
+    denied = postings_of(document, Indexing(deny=frozenset({("c", "email")})))
+    allowed = postings_of(document, Indexing(allow=frozenset({("c", "email")})))
+
+    assert value("c.0.phone", "123") in denied
+    assert (("c",), ELEMENT + composite_key({"phone": "123"})) in denied
+    assert not any(path[-1] == "email" for path, _ in denied)
+    assert allowed == {value("c.0.email", "a@b")}
+
+
 def test_rules_that_say_everything_are_as_good_as_none() -> None:
     document: JsonObject = {"_id": 1, "a": [{"b": 1}]}
 
