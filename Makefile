@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 DATA   ?= .orrery
 HTTP   ?= 127.0.0.1:8181
 
-.PHONY: help venv protos demo up test check clients clean
+.PHONY: help venv protos demo up test check compatibility clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ check: $(STAMP) ## lint, types, import rules
 
 test: check ## everything: check, then all tests
 	$(BIN)/python -m pytest
+
+compatibility: $(STAMP) ## write docs/compatibility.md from a run of the contract suite
+	$(BIN)/python -m pytest tests/contract --write-compatibility
 
 clean: ## remove what the build made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -11,6 +11,13 @@ from tests.upstream.server import Upstream
 PROVIDER_SECRET = "sk-upstream-9f1c7e"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what `make compatibility` asks for."""
+    parser.addoption(
+        "--write-compatibility", action="store_true", help="write docs/compatibility.md from this run of tests/contract"
+    )
+
+
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[Upstream]:
     """A provider of embeddings on loopback that takes `PROVIDER_SECRET`."""

@@ -1,10 +1,13 @@
 """What contract tests work on: a live server, and collections of one test alone."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.contract.api import Api
+from tests.contract.compatibility import DOCUMENT, observed
+from tests.contract.samples import BODIES, START
 from tests.live import Orrery
 
 
@@ -44,3 +47,49 @@ def texts(api: Api) -> Iterator[Api]:
         "authentication": {"providerKey": "test-key"},
     }
     yield from _collection(api, "texts", {"vector": {"service": service}})
+
+
+@pytest.fixture
+def bodies(documents: Api) -> Api:
+    """A few documents with values of every type."""
+    documents.run("insertMany", documents=BODIES)
+    return documents
+
+
+@pytest.fixture
+def one(documents: Api) -> Api:
+    """A collection with one document."""
+    documents.run("insertOne", document=START)
+    return documents
+
+
+@pytest.fixture
+def thirty(documents: Api) -> Api:
+    """Thirty documents: `n` from 0 to 29, `even` or not."""
+    documents.run("insertMany", documents=[{"_id": n, "n": n, "even": n % 2 == 0} for n in range(30)])
+    return documents
+
+
+@pytest.fixture
+def fresh(api: Api) -> Iterator[Api]:
+    """A keyspace of this test alone."""
+    api.keyspace = "ddl"
+    api.at_database("createKeyspace", name="ddl")
+    yield api
+    api.at_database("dropKeyspace", name="ddl")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Compare docs/compatibility.md with a complete run of the suite, or write it where that is asked for."""
+    here = Path(__file__).parent
+    files = {item.path for item in session.items if item.path.parent == here}
+    complete = files == set(here.glob("test_*.py")) and not session.config.option.keyword
+    if session.testsfailed or not complete or any("::" in argument for argument in session.config.args):
+        return
+    if session.config.getoption("--write-compatibility"):
+        DOCUMENT.write_text(observed.document(), encoding="utf-8")
+    elif not DOCUMENT.exists() or DOCUMENT.read_text(encoding="utf-8") != observed.document():
+        message = f"{DOCUMENT.name} is not what this run has seen: run `make compatibility` and look at the difference"
+        session.config.get_terminal_writer().line(f"\n{message}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -7,23 +7,8 @@ import pytest
 from tests.contract.api import Api, error_code
 
 DISABLED = {"lexical": {"enabled": False}, "rerank": {"enabled": False}}
+
 LOCAL = {"provider": "local", "modelName": "sentence-transformers/all-MiniLM-L6-v2"}
-
-
-@pytest.fixture
-def fresh(api: Api) -> Any:
-    """A keyspace of this test alone."""
-    api.keyspace = "ddl"
-    api.at_database("createKeyspace", name="ddl")
-    yield api
-    api.at_database("dropKeyspace", name="ddl")
-
-
-def options_of(api: Api, name: str = "c") -> dict[str, Any]:
-    """Return the options of a collection as findCollections explains them."""
-    listed = api.at_keyspace("findCollections", options={"explain": True})["status"]["collections"]
-    (options,) = (item["options"] for item in listed if item["name"] == name)
-    return dict(options)
 
 
 def create(api: Api, **options: Any) -> dict[str, Any]:
@@ -34,7 +19,7 @@ def create(api: Api, **options: Any) -> dict[str, Any]:
 def test_a_collection_without_options(fresh: Api) -> None:
     assert fresh.at_keyspace("createCollection", name="c") == {"status": {"ok": 1}}
     assert fresh.at_keyspace("findCollections") == {"status": {"collections": ["c"]}}
-    assert options_of(fresh) == DISABLED
+    assert fresh.options_of("c") == DISABLED
 
 
 def test_names_tell_upper_from_lower_case(fresh: Api) -> None:
@@ -64,6 +49,11 @@ def test_the_keyspace_is_looked_up_before_the_name(fresh: Api) -> None:
         ({"sourceModel": "other"}, "cosine", "other"),
         ({"metric": "cosine", "sourceModel": "ada002"}, "cosine", "ada002"),
         ({"function": "dot_product"}, "dot_product", "other"),
+        ({"sourceModel": "cohere-v3"}, "dot_product", "cohere-v3"),
+        ({"sourceModel": "gecko"}, "dot_product", "gecko"),
+        ({"sourceModel": "nv-qa-4"}, "dot_product", "nv-qa-4"),
+        ({"sourceModel": "openai-v3-large"}, "dot_product", "openai-v3-large"),
+        ({"sourceModel": "openai-v3-small"}, "dot_product", "openai-v3-small"),
     ],
 )
 def test_metric_and_source_model_have_defaults(
@@ -72,13 +62,13 @@ def test_metric_and_source_model_have_defaults(
     create(fresh, vector={"dimension": 5, **given})
 
     expected = {"dimension": 5, "metric": metric, "sourceModel": source_model}
-    assert options_of(fresh) == {"vector": expected, **DISABLED}
+    assert fresh.options_of("c") == {"vector": expected, **DISABLED}
 
 
 def test_size_is_another_name_of_dimension(fresh: Api) -> None:
     create(fresh, vector={"size": 7})
 
-    assert options_of(fresh)["vector"]["dimension"] == 7
+    assert fresh.options_of("c")["vector"]["dimension"] == 7
 
 
 @pytest.mark.parametrize(
@@ -171,7 +161,7 @@ def test_the_dimension_may_be_left_out_and_creating_with_it_is_the_same(fresh: A
     assert create(fresh, vector={"dimension": 384, "service": LOCAL}) == {"status": {"ok": 1}}
 
     expected = {"dimension": 384, "metric": "cosine", "sourceModel": "other", "service": LOCAL}
-    assert options_of(fresh)["vector"] == expected
+    assert fresh.options_of("c")["vector"] == expected
 
 
 def test_a_free_dimension_has_its_default_and_its_range(fresh: Api) -> None:
@@ -181,7 +171,7 @@ def test_a_free_dimension_has_its_default_and_its_range(fresh: Api) -> None:
     assert "1025" in answer["errors"][0]["message"]
 
     create(fresh, vector={"service": service})
-    assert options_of(fresh)["vector"]["dimension"] == 1024
+    assert fresh.options_of("c")["vector"]["dimension"] == 1024
 
 
 @pytest.mark.parametrize(
@@ -198,11 +188,11 @@ def test_creating_again_with_the_same_settings_is_fine_and_with_others_is_not(
     fresh: Api, options: dict[str, Any]
 ) -> None:
     create(fresh, **options)
-    before = options_of(fresh)
+    before = fresh.options_of("c")
 
     assert create(fresh, **options) == {"status": {"ok": 1}}
     assert error_code(create(fresh, vector={"dimension": 6})) == "EXISTING_COLLECTION_DIFFERENT_SETTINGS"
-    assert options_of(fresh) == before
+    assert fresh.options_of("c") == before
 
 
 def test_the_order_of_indexed_paths_has_no_meaning(fresh: Api) -> None:
@@ -228,30 +218,15 @@ def test_too_many_collections_are_refused_with_both_numbers(fresh: Api) -> None:
     assert fresh.at_keyspace("createCollection", name="first") == {"status": {"ok": 1}}
 
 
-def test_a_deleted_collection_is_gone_and_a_new_one_is_empty(fresh: Api) -> None:
-    create(fresh)
-    fresh.collection = "c"
-    fresh.run("insertOne", document={"_id": 1})
-
-    assert fresh.at_keyspace("deleteCollection", name="c") == {"status": {"ok": 1}}
-    assert error_code(fresh.run("find")) == "UNKNOWN_COLLECTION_OR_TABLE"
-    create(fresh)
-    assert fresh.run("countDocuments") == {"status": {"count": 0}}
+@pytest.mark.parametrize("option", ["vector", "indexing", "defaultId", "lexical", "rerank"])
+def test_a_null_option_is_an_absent_one(fresh: Api, option: str) -> None:
+    assert create(fresh, **{option: None}) == {"status": {"ok": 1}}
+    assert fresh.options_of("c") == DISABLED
 
 
-def test_deleting_what_is_not_there_is_fine(fresh: Api) -> None:
-    assert fresh.at_keyspace("deleteCollection", name="never") == {"status": {"ok": 1}}
+def test_a_header_does_not_switch_on_what_the_server_does_not_have(fresh: Api) -> None:
+    body = {"createCollection": {"name": "c", "options": {"lexical": {"enabled": True}}}}
 
+    answer = fresh.raw("/v1/ddl", body, headers={"Feature-Flag-lexical": "true"})
 
-def test_deleting_takes_no_options(fresh: Api) -> None:
-    answer = fresh.at_keyspace("deleteCollection", name="c", options={"a": 1})
-
-    assert error_code(answer) == "COMMAND_ACCEPTS_NO_OPTIONS"
-
-
-def test_an_unknown_keyspace_is_named(fresh: Api) -> None:
-    fresh.keyspace = "nowhere"
-
-    answer = fresh.at_keyspace("findCollections")
-    assert error_code(answer) == "UNKNOWN_KEYSPACE"
-    assert "nowhere" in answer["errors"][0]["message"]
+    assert error_code(answer) == "LEXICAL_FEATURE_NOT_ENABLED"

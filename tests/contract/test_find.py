@@ -1,30 +1,10 @@
-"""find and findOne: filters, sorts, projections, pages and vectors."""
+"""find: filters, sorts, pages and vectors."""
 
 from typing import Any
 
 import pytest
 
 from tests.contract.api import Api, error_code
-
-BODIES = [
-    {"_id": 1, "name": "Ceres", "radius": 469.7, "tags": ["ice", "belt"], "orbit": {"au": 2.77, "around": "Sun"}},
-    {"_id": 2, "name": "Europa", "radius": 1560.8, "tags": ["ice", "ocean"], "orbit": {"around": "Jupiter", "au": 5.2}},
-    {"_id": 3, "name": "Io", "radius": 1821, "tags": ["volcano"], "orbit": None, "seen": {"$date": 1000}},
-    {"_id": 4, "name": "Halley", "tags": [], "seen": {"$date": 2000}, "a.b": {"c&d": True}},
-    {"_id": 5, "name": 7, "radius": "unknown", "tags": "ice", "alive": False},
-]
-
-
-@pytest.fixture
-def bodies(documents: Api) -> Api:
-    """A few documents with values of every type."""
-    documents.run("insertMany", documents=BODIES)
-    return documents
-
-
-def found(api: Api, **members: Any) -> list[Any]:
-    """Return the ids of what is found."""
-    return [document["_id"] for document in api.run("find", **members)["data"]["documents"]]
 
 
 @pytest.mark.parametrize(
@@ -79,12 +59,93 @@ def found(api: Api, **members: Any) -> list[Any]:
         ({"_id": {"$ne": 3}}, [1, 2, 4, 5]),
         ({"_id": {"$exists": False}}, []),
         ({"never.was": 1}, []),
+        ({"name": {"$gt": "Halley"}}, [3]),
+        ({"name": {"$gte": "Halley", "$lte": "Io"}}, [3, 4]),
+        ({"seen": {"$gt": {"$date": 1000}}}, [4]),
+        ({"seen": {"$gte": {"$date": 1000}, "$lt": {"$date": 2000}}}, [3]),
+        ({"alive": {"$gte": False}}, [5]),
+        ({"alive": {"$gt": False}}, []),
+        ({"radius": {"$lte": 1560.8}}, [1, 2]),
+        ({"seen": {"$ne": {"$date": 1000}}}, [1, 2, 4, 5]),
+        ({"alive": {"$ne": False}}, [1, 2, 3, 4]),
+        ({"tags": {"$ne": ["ice", "belt"]}}, [2, 3, 4, 5]),
+        ({"orbit": {"$ne": {"au": 2.77, "around": "Sun"}}}, [2, 3, 4, 5]),
+        ({"seen": {"$eq": {"$date": 2000}}}, [4]),
+        ({"alive": {"$eq": False}}, [5]),
+        ({"orbit": {"$eq": None}}, [3]),
+        ({"name": {"$eq": "Io"}}, [3]),
+        ({"seen": {"$in": [{"$date": 1000}, {"$date": 2000}]}}, [3, 4]),
+        ({"tags": {"$in": [["ice", "belt"], "volcano"]}}, [1, 3]),
+        ({"orbit": {"$nin": [{"au": 2.77, "around": "Sun"}]}}, [2, 3, 4, 5]),
+        ({"orbit.around": {"$exists": True}}, [1, 2]),
+        ({"tags.0": {"$exists": True}}, [1, 2, 3]),
+        ({"tags": {"$all": [["ice"]]}}, []),
+        ({"_id": {"$in": []}}, []),
+        ({"_id": {"$nin": [1, 2]}}, [3, 4, 5]),
+        ({"_id": {"$gte": 4}}, [4, 5]),
+        ({"_id": {"$lte": 2}}, [1, 2]),
+        ({"_id": {"$exists": True}}, [1, 2, 3, 4, 5]),
+        ({"$and": [{"$or": [{"name": "Io"}, {"name": "Ceres"}]}, {"$not": {"radius": {"$lt": 1000}}}]}, [3]),
+        ({"$or": []}, [1, 2, 3, 4, 5]),
         ({"never.was": {"$exists": False}}, [1, 2, 3, 4, 5]),
     ],
 )
 def test_filters(bodies: Api, filter_: dict[str, Any], expected: list[int]) -> None:
-    assert found(bodies, filter=filter_) == expected
+    assert bodies.found(filter=filter_) == expected
     assert bodies.run("countDocuments", filter=filter_)["status"]["count"] == len(expected)
+
+
+IDS = {
+    "uuid": {"$uuid": "0191f4c0-0000-7000-8000-000000000001"},
+    "objectId": {"$objectId": "65f000000000000000000001"},
+}
+
+
+@pytest.mark.parametrize("kind", IDS)
+@pytest.mark.parametrize("operator", ["$eq", "$in", "$gte", None])
+def test_uuids_and_object_ids_are_compared_as_text(documents: Api, kind: str, operator: str | None) -> None:
+    value = IDS[kind]
+    documents.run("insertMany", documents=[{"_id": 1, "ref": value}, {"_id": 2, "ref": 5}])
+    operand = [value] if operator == "$in" else value
+
+    assert documents.found(filter={"ref": operand if operator is None else {operator: operand}}) == [1]
+
+
+def test_the_presence_of_a_vector_is_a_filter(vectors: Api) -> None:
+    vectors.run("insertMany", documents=[{"_id": 1, "$vector": [1, 2, 3]}, {"_id": 2}, {"_id": 3, "$vector": None}])
+
+    assert vectors.found(filter={"$vector": {"$exists": True}}) == [1, 3]
+    assert vectors.found(filter={"$vector": {"$exists": False}}) == [2]
+
+
+def test_ids_outside_the_index_are_compared_by_equality_alone(api: Api) -> None:
+    api.collection = "nothing_indexed"
+    api.at_keyspace("createCollection", name=api.collection, options={"indexing": {"deny": ["*"]}})
+    api.run("insertMany", documents=[{"_id": 1, "a": 1}, {"_id": 2}])
+
+    assert api.found(filter={"_id": 1}) == [1]
+    assert api.found(filter={"_id": {"$in": [1, 2]}}) == [1, 2]
+    for operator, operand in (("$gt", 1), ("$ne", 1), ("$nin", [1])):
+        answer = api.run("find", filter={"_id": {operator: operand}})
+        assert error_code(answer) == "FILTER_ID_NOT_INDEXED"
+        assert operator in answer["errors"][0]["message"]
+    assert error_code(api.run("find", filter={"a": 1})) == "FILTER_PATH_UNINDEXED"
+    assert error_code(api.run("find", filter={"$vector": {"$exists": True}})) == "FILTER_PATH_UNINDEXED"
+    api.at_keyspace("deleteCollection", name=api.collection)
+
+
+def test_a_denied_path_reaches_into_the_objects_of_an_array(api: Api) -> None:
+    api.collection = "through_arrays"
+    api.at_keyspace("createCollection", name=api.collection, options={"indexing": {"deny": ["contact.email"]}})
+    api.run("insertOne", document={"_id": 1, "contact": [{"phone": "123", "email": "x" * 9000}, "phone please"]})
+
+    assert api.found(filter={"contact": {"$all": [{"phone": "123"}]}}) == [1]
+    assert api.found(filter={"contact.0.phone": "123"}) == [1]
+    for filter_ in ({"contact.email": "a"}, {"contact.0.email": "a"}, {"contact": {"$in": [[{"email": "a"}]]}}):
+        answer = api.run("find", filter=filter_)
+        assert error_code(answer) == "FILTER_PATH_UNINDEXED"
+        assert "email" in answer["errors"][0]["message"]
+    api.at_keyspace("deleteCollection", name=api.collection)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +197,8 @@ def test_paths_outside_the_index_are_refused(api: Api) -> None:
     api.at_keyspace("createCollection", name=api.collection, options={"indexing": {"deny": ["blob", "o.secret"]}})
     api.run("insertOne", document={"_id": 1, "blob": "x" * 9000, "o": {"street": "1 B", "secret": 5}, "n": 1})
 
-    assert found(api, filter={"n": 1}) == [1]
-    assert found(api, filter={"o": {"$eq": {"street": "1 B"}}}) == [1]
+    assert api.found(filter={"n": 1}) == [1]
+    assert api.found(filter={"o": {"$eq": {"street": "1 B"}}}) == [1]
     for filter_ in ({"blob": "x"}, {"blob.a": 1}, {"o.secret": 5}, {"o": {"$eq": {"secret": 5}}}):
         assert error_code(api.run("find", filter=filter_)) == "FILTER_PATH_UNINDEXED"
     assert error_code(api.run("find", sort={"blob": 1})) == "SORT_CLAUSE_PATH_UNINDEXED"
@@ -154,10 +215,12 @@ def test_paths_outside_the_index_are_refused(api: Api) -> None:
         ({"orbit.around": -1}, [1, 2, 3, 4, 5]),
         ({"_id": -1}, [5, 4, 3, 2, 1]),
         ({"alive": 1, "seen": -1}, [4, 3, 1, 2, 5]),
+        ({"orbit.au": 1}, [3, 4, 5, 1, 2]),
+        ({"_id": 1}, [1, 2, 3, 4, 5]),
     ],
 )
 def test_sorts_by_fields(bodies: Api, sort: dict[str, int], expected: list[int]) -> None:
-    assert found(bodies, sort=sort) == expected
+    assert bodies.found(sort=sort) == expected
 
 
 def test_sorts_skip_and_limit_and_have_no_pages(bodies: Api) -> None:
@@ -197,32 +260,7 @@ def test_too_many_candidates_for_a_sort_are_refused(documents: Api) -> None:
         documents.run("insertMany", documents=[{"_id": start + number} for number in range(100)])
 
     assert error_code(documents.run("find", sort={"n": 1}, options={"limit": 1})) == "OVERLOADED_SORT_ROW_LIMIT"
-    assert len(found(documents, filter={"_id": {"$lt": 9999}}, sort={"n": 1})) == 50
-
-
-@pytest.mark.parametrize(
-    ("projection", "expected"),
-    [
-        ({}, BODIES[0]),
-        ({"name": 1}, {"_id": 1, "name": "Ceres"}),
-        ({"name": True, "_id": 0}, {"name": "Ceres"}),
-        ({"orbit.au": 1}, {"_id": 1, "orbit": {"au": 2.77}}),
-        ({"orbit": {"au": 1}}, {"_id": 1, "orbit": {"au": 2.77}}),
-        ({"name.x": 1}, {"_id": 1, "name": "Ceres"}),
-        ({"name": 0, "orbit.au": 0, "radius": 0}, {"_id": 1, "tags": ["ice", "belt"], "orbit": {"around": "Sun"}}),
-        ({"_id": 0, "name": 0, "orbit": 0}, {"radius": 469.7, "tags": ["ice", "belt"]}),
-        ({"*": 1}, BODIES[0]),
-        ({"*": 0}, {}),
-        ({"tags": {"$slice": 1}, "name": 1}, {"_id": 1, "name": "Ceres", "tags": ["ice"]}),
-        ({"tags": {"$slice": -1}, "name": 0, "orbit": 0, "radius": 0}, {"_id": 1, "tags": ["belt"]}),
-        ({"tags": {"$slice": [1, 5]}, "_id": 1, "name": 1}, {"_id": 1, "name": "Ceres", "tags": ["belt"]}),
-        ({"tags": {"$slice": [-9, 1]}, "name": 1}, {"_id": 1, "name": "Ceres", "tags": ["ice"]}),
-    ],
-)
-def test_projections(bodies: Api, projection: dict[str, Any], expected: dict[str, Any]) -> None:
-    answer = bodies.run("findOne", filter={"_id": 1}, projection=projection)
-
-    assert answer["data"]["document"] == expected
+    assert len(documents.found(filter={"_id": {"$lt": 9999}}, sort={"n": 1})) == 50
 
 
 @pytest.mark.parametrize(
@@ -248,17 +286,6 @@ def test_projections(bodies: Api, projection: dict[str, Any], expected: dict[str
 )
 def test_bad_projections_are_refused_even_where_nothing_matches(documents: Api, projection: Any, code: str) -> None:
     assert error_code(documents.run("find", projection=projection)) == code
-
-
-def test_projection_paths_go_through_arrays(documents: Api) -> None:
-    documents.run("insertOne", document={"_id": 1, "items": [{"p": 1, "q": 2}, 5, [{"p": 3}]]})
-
-    answer = documents.run("findOne", projection={"items.p": 1})
-
-    assert answer["data"]["document"] == {"_id": 1, "items": [{"p": 1}, 5, [{"p": 3}]]}
-
-
-# --- pages ------------------------------------------------------------------
 
 
 def pages(api: Api, **options: Any) -> list[list[Any]]:
@@ -315,9 +342,6 @@ def test_a_page_state_that_was_altered_is_refused(many: Api) -> None:
     assert error_code(many.run("find", options={"pageState": altered})) == "COMMAND_FIELD_VALUE_INVALID"
 
 
-# --- vectors ----------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("metric", "expected"),
     [
@@ -346,26 +370,8 @@ def test_a_vector_search_keeps_to_the_filter_and_the_limit(vectors: Api) -> None
     vectors.run("insertMany", documents=documents)
 
     sort = {"$vector": {"$binary": "P4AAAAAAAAAAAAAA"}}
-    assert found(vectors, filter={"even": False}, sort=sort, options={"limit": 3}) == [1, 3, 5]
-    assert found(vectors, filter={"even": "no"}, sort=sort) == []
-
-
-def test_the_sort_vector_is_given_where_it_is_asked_for(vectors: Api) -> None:
-    options = {"includeSortVector": True}
-
-    assert vectors.run("find", sort={"$vector": [1, 0, 0.5]}, options=options)["status"] == {"sortVector": [1, 0, 0.5]}
-    assert vectors.run("find", options=options)["status"] == {"sortVector": None}
-    assert vectors.run("findOne", options=options)["status"] == {"sortVector": None}
-
-
-def test_similarity_shows_whatever_the_projection(vectors: Api) -> None:
-    vectors.run("insertOne", document={"_id": 1, "$vector": [1, 0, 0]})
-
-    answer = vectors.run(
-        "findOne", sort={"$vector": [1, 0, 0]}, projection={"*": 0}, options={"includeSimilarity": True}
-    )
-
-    assert answer["data"]["document"] == {"$similarity": 1.0}
+    assert vectors.found(filter={"even": False}, sort=sort, options={"limit": 3}) == [1, 3, 5]
+    assert vectors.found(filter={"even": "no"}, sort=sort) == []
 
 
 @pytest.mark.parametrize(
@@ -382,15 +388,6 @@ def test_similarity_shows_whatever_the_projection(vectors: Api) -> None:
 )
 def test_bad_query_vectors_are_refused(vectors: Api, vector: Any, code: str) -> None:
     assert error_code(vectors.run("find", sort={"$vector": vector})) == code
-
-
-def test_find_one_finds_nothing(documents: Api) -> None:
-    assert documents.run("findOne", filter={"a": 1}) == {"data": {"document": None}}
-
-
-def test_find_one_knows_no_paging(documents: Api) -> None:
-    for option in ("limit", "skip", "pageState"):
-        assert error_code(documents.run("findOne", options={option: 1})) == "COMMAND_FIELD_UNKNOWN"
 
 
 def test_an_unknown_collection_names_those_that_are_there(documents: Api) -> None:

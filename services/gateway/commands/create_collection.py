@@ -79,7 +79,12 @@ async def create_collection(context: Context, fields: Fields) -> Answer:
         attributes=encode_options(requested),
         max_collections=_collection_limit(context.limits),
     )
-    response = await context.storage.remote.call(context.storage.rpc.CreateCollection, request)
+    try:
+        response = await context.storage.remote.call(context.storage.rpc.CreateCollection, request)
+    except DataApiError as error:
+        if error.code == "TOO_MANY_COLLECTIONS" and request.max_collections < context.limits.max_collections:
+            raise _too_many_indexes(name, context.limits) from None
+        raise
     if not response.created:
         existing = collection_of(context.database, context.keyspace, response.collection)
         _check_same(existing, requested, given=options)
@@ -232,6 +237,16 @@ def invalid_options(reason: str) -> DataApiError:
 def _collection_limit(limits: Limits) -> int:
     """Return the most collections a database may have: by their own limit, and by the indexes they need."""
     return min(limits.max_collections, limits.indexes_available // max(1, limits.indexes_per_collection))
+
+
+def _too_many_indexes(name: str, limits: Limits) -> DataApiError:
+    return DataApiError(
+        "TOO_MANY_INDEXES_FOR_COLLECTION",
+        collection=name,
+        needed=limits.indexes_per_collection,
+        available=limits.indexes_available % max(1, limits.indexes_per_collection),
+        maximum=limits.indexes_available,
+    )
 
 
 def _settings(options: CollectionOptions, limits: Limits) -> store_pb2.CollectionSettings:

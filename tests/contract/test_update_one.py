@@ -1,24 +1,11 @@
-"""updateOne, updateMany, findOneAndUpdate and findOneAndReplace: operators, upserts, images, pages."""
+"""updateOne: operators, conflicts, upserts."""
 
 from typing import Any
 
 import pytest
 
 from tests.contract.api import Api, error_code
-
-START = {"_id": 1, "n": 5, "t": "text", "o": {"a": 1, "b": {"c": 2}}, "l": [1, 2, 3], "z": None}
-
-
-@pytest.fixture
-def one(documents: Api) -> Api:
-    """A collection with one document."""
-    documents.run("insertOne", document=START)
-    return documents
-
-
-def stored(api: Api, identifier: object = 1) -> Any:
-    """Return a document."""
-    return api.run("findOne", filter={"_id": identifier})["data"]["document"]
+from tests.contract.samples import START
 
 
 @pytest.mark.parametrize(
@@ -46,6 +33,16 @@ def stored(api: Api, identifier: object = 1) -> Any:
         ({"$addToSet": {"l": {"$each": [3, 4, 4]}}}, {"l": [1, 2, 3, 4]}),
         ({"$pop": {"l": 1}}, {"l": [1, 2]}),
         ({"$pop": {"l": -1}}, {"l": [2, 3]}),
+        ({"$inc": {"o.a": 1, "o.b.c": -2}}, {"o": {"a": 2, "b": {"c": 0}}}),
+        ({"$mul": {"o.a": 2.5}}, {"o": {"a": 2.5, "b": {"c": 2}}}),
+        ({"$min": {"o.a": 0}}, {"o": {"a": 0, "b": {"c": 2}}}),
+        ({"$max": {"o.a": 7}}, {"o": {"a": 7, "b": {"c": 2}}}),
+        ({"$inc": {"l.2": 1}}, {"l": [1, 2, 4]}),
+        ({"$push": {"o.list": 1}}, {"o": {"a": 1, "b": {"c": 2}, "list": [1]}}),
+        ({"$addToSet": {"o.set": 1}}, {"o": {"a": 1, "b": {"c": 2}, "set": [1]}}),
+        ({"$addToSet": {"l": 9}}, {"l": [1, 2, 3, 9]}),
+        ({"$set": {"u": {"$objectId": "65f000000000000000000001"}}}, {"u": {"$objectId": "65f000000000000000000001"}}),
+        ({"$setOnInsert": {"q": 1}, "$set": {"n": 6}}, {"n": 6}),
         ({"$set": {"a": 1}, "$inc": {"n": 1}, "$push": {"l": 0}}, {"a": 1, "n": 6, "l": [1, 2, 3, 0]}),
     ],
 )
@@ -53,7 +50,7 @@ def test_operators(one: Api, update: dict[str, Any], changes: dict[str, Any]) ->
     answer = one.run("updateOne", filter={"_id": 1}, update=update)
 
     assert answer == {"status": {"matchedCount": 1, "modifiedCount": 1}}
-    assert stored(one) == {**START, **changes}
+    assert one.stored() == {**START, **changes}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +67,7 @@ def test_operators(one: Api, update: dict[str, Any], changes: dict[str, Any]) ->
 def test_operators_that_take_away(one: Api, update: dict[str, Any], expected: dict[str, Any]) -> None:
     one.run("updateOne", filter={"_id": 1}, update=update)
 
-    assert stored(one) == expected
+    assert one.stored() == expected
 
 
 @pytest.mark.parametrize(
@@ -94,13 +91,13 @@ def test_an_update_that_changes_nothing_counts_nothing(one: Api, update: dict[st
     answer = one.run("updateOne", filter={"_id": 1}, update=update)
 
     assert answer == {"status": {"matchedCount": 1, "modifiedCount": 0}}
-    assert stored(one) == START
+    assert one.stored() == START
 
 
 def test_the_current_date(one: Api) -> None:
     one.run("updateOne", filter={"_id": 1}, update={"$currentDate": {"a": True, "b": {"$type": "date"}}})
 
-    document = stored(one)
+    document = one.stored()
     assert document["a"] == document["b"]
     assert document["a"]["$date"] > 1_700_000_000_000
 
@@ -159,7 +156,7 @@ def test_bad_updates_are_refused_and_leave_the_document(one: Api, update: Any, c
 
     assert answer.keys() == {"errors"}
     assert error_code(answer) == code
-    assert stored(one) == START
+    assert one.stored() == START
 
 
 @pytest.mark.parametrize("command", ["updateOne", "updateMany", "findOneAndUpdate"])
@@ -182,7 +179,7 @@ def test_the_first_of_a_sort_is_updated(one: Api) -> None:
 
     one.run("updateOne", sort={"n": -1}, update={"$set": {"hit": True}})
 
-    assert stored(one, 2)["hit"] is True
+    assert one.stored(2)["hit"] is True
 
 
 @pytest.mark.parametrize(
@@ -205,121 +202,7 @@ def test_an_upsert_creates_the_document(
     answer = documents.run("updateOne", filter=filter_, update=update, options={"upsert": True})
 
     assert answer == {"status": {"matchedCount": 0, "modifiedCount": 0, "upsertedId": expected["_id"]}}
-    assert stored(documents, expected["_id"]) == expected
-
-
-def test_an_upsert_without_an_id_generates_one(documents: Api) -> None:
-    answer = documents.run("updateMany", filter={"a": 1}, update={"$set": {"b": 2}}, options={"upsert": True})
-
-    identifier = answer["status"]["upsertedId"]
-    assert stored(documents, identifier) == {"_id": identifier, "a": 1, "b": 2}
-
-
-def test_update_many_goes_by_fifty(documents: Api) -> None:
-    documents.run("insertMany", documents=[{"_id": n, "on": True} for n in range(55)])
-    update = {"$set": {"on": False}}
-
-    first = documents.run("updateMany", filter={"on": True}, update=update)["status"]
-    assert (first["matchedCount"], first["modifiedCount"], first["moreData"]) == (50, 50, True)
-    second = documents.run(
-        "updateMany", filter={"on": True}, update=update, options={"pageState": first["nextPageState"]}
-    )
-    assert second == {"status": {"matchedCount": 5, "modifiedCount": 5}}
-    assert documents.run("countDocuments", filter={"on": True})["status"]["count"] == 0
-
-
-def test_update_many_takes_no_sort(one: Api) -> None:
-    assert error_code(one.run("updateMany", sort={"a": 1}, update={})) == "COMMAND_FIELD_UNKNOWN"
-
-
-@pytest.mark.parametrize(("image", "n"), [(None, 5), ("before", 5), ("after", 6)])
-def test_find_one_and_update_returns_an_image(one: Api, image: str | None, n: int) -> None:
-    options = {} if image is None else {"returnDocument": image}
-    answer = one.run(
-        "findOneAndUpdate", filter={"_id": 1}, update={"$inc": {"n": 1}}, projection={"n": 1}, options=options
-    )
-
-    assert answer == {"data": {"document": {"_id": 1, "n": n}}, "status": {"matchedCount": 1, "modifiedCount": 1}}
-
-
-@pytest.mark.parametrize(("image", "document"), [("before", None), ("after", {"_id": 9, "n": 1})])
-def test_find_one_and_update_upserts(documents: Api, image: str, document: object) -> None:
-    answer = documents.run(
-        "findOneAndUpdate",
-        filter={"_id": 9},
-        update={"$inc": {"n": 1}},
-        options={"upsert": True, "returnDocument": image},
-    )
-
-    assert answer == {
-        "data": {"document": document},
-        "status": {"matchedCount": 0, "modifiedCount": 0, "upsertedId": 9},
-    }
-
-
-def test_a_bad_image_is_refused(one: Api) -> None:
-    answer = one.run("findOneAndUpdate", update={}, options={"returnDocument": "AFTER"})
-
-    assert error_code(answer) == "COMMAND_FIELD_VALUE_INVALID"
-    assert "command.options.returnDocument" in answer["errors"][0]["message"]
-
-
-def test_a_replacement_leaves_only_itself(one: Api) -> None:
-    answer = one.run("findOneAndReplace", filter={"_id": 1}, replacement={"a": 1})
-
-    assert answer == {"data": {"document": START}, "status": {"matchedCount": 1, "modifiedCount": 1}}
-    assert stored(one) == {"_id": 1, "a": 1}
-
-
-def test_the_same_replacement_changes_nothing(one: Api) -> None:
-    answer = one.run("findOneAndReplace", filter={"_id": 1}, replacement=START, options={"returnDocument": "after"})
-
-    assert answer == {"data": {"document": START}, "status": {"matchedCount": 1, "modifiedCount": 0}}
-
-
-def test_a_replacement_cannot_change_the_id(one: Api) -> None:
-    answer = one.run("findOneAndReplace", filter={"n": 5}, replacement={"_id": 2})
-
-    assert error_code(answer) == "DOCUMENT_REPLACE_DIFFERENT_DOCID"
-    assert stored(one) == START
-
-
-@pytest.mark.parametrize(
-    ("filter_", "replacement", "expected"),
-    [
-        ({"_id": 7}, {"a": 1}, {"_id": 7, "a": 1}),
-        ({"b": 1}, {"_id": 8, "a": 1}, {"_id": 8, "a": 1}),
-        ({"_id": 7}, {"_id": 7}, {"_id": 7}),
-    ],
-)
-def test_a_replacement_upserts(
-    documents: Api, filter_: dict[str, Any], replacement: dict[str, Any], expected: dict[str, Any]
-) -> None:
-    options = {"upsert": True, "returnDocument": "after"}
-    answer = documents.run("findOneAndReplace", filter=filter_, replacement=replacement, options=options)
-
-    assert answer["data"]["document"] == expected
-    assert answer["status"] == {"matchedCount": 0, "modifiedCount": 0, "upsertedId": expected["_id"]}
-
-
-def test_an_upserted_replacement_cannot_have_another_id_than_the_filter(documents: Api) -> None:
-    answer = documents.run("findOneAndReplace", filter={"_id": 7}, replacement={"_id": 8}, options={"upsert": True})
-
-    assert error_code(answer) == "DOCUMENT_REPLACE_DIFFERENT_DOCID"
-
-
-@pytest.mark.parametrize(
-    ("replacement", "code"),
-    [
-        (None, "COMMAND_FIELD_VALUE_INVALID"),
-        ([], "REQUEST_STRUCTURE_MISMATCH"),
-        ({"$bad": 1}, "SHRED_BAD_FIELD_NAME"),
-        ({"$vector": [1], "$vectorize": "x"}, "INVALID_USAGE_OF_VECTORIZE"),
-    ],
-)
-def test_bad_replacements_are_refused(one: Api, replacement: Any, code: str) -> None:
-    assert error_code(one.run("findOneAndReplace", filter={"_id": 1}, replacement=replacement)) == code
-    assert stored(one) == START
+    assert documents.stored(expected["_id"]) == expected
 
 
 def test_counters_that_many_count_up_lose_nothing(one: Api) -> None:
@@ -329,4 +212,56 @@ def test_counters_that_many_count_up_lose_nothing(one: Api) -> None:
         update = {"$inc": {"n": 1}}
         list(pool.map(lambda _: one.run("updateOne", filter={"_id": 1}, update=update), range(80)))
 
-    assert stored(one)["n"] == 85
+    assert one.stored()["n"] == 85
+
+
+def test_a_nested_array_is_popped(one: Api) -> None:
+    one.run("updateOne", filter={"_id": 1}, update={"$set": {"o.l": [1, 2]}})
+
+    assert one.run("updateOne", filter={"_id": 1}, update={"$pop": {"o.l": 1}})["status"]["modifiedCount"] == 1
+    assert one.stored()["o"]["l"] == [1]
+
+
+def test_the_current_date_of_a_nested_path(one: Api) -> None:
+    one.run("updateOne", filter={"_id": 1}, update={"$currentDate": {"o.at": True}})
+
+    assert one.stored()["o"]["at"].keys() == {"$date"}
+
+
+@pytest.mark.parametrize("vector", [[0.5, 0.25, 1], {"$binary": "PczMzT6AAADAQAAA"}, None])
+def test_a_vector_is_set(vectors: Api, vector: object) -> None:
+    vectors.run("insertOne", document={"_id": 1, "$vector": [1, 0, 0]})
+
+    vectors.run("updateOne", filter={"_id": 1}, update={"$set": {"$vector": vector}})
+
+    assert vectors.stored(1, projection={"$vector": 1}) == {"_id": 1, "$vector": vector}
+
+
+def test_a_vector_is_taken_away_and_no_longer_found(vectors: Api) -> None:
+    vectors.run("insertOne", document={"_id": 1, "$vector": [1, 0, 0]})
+
+    vectors.run("updateOne", filter={"_id": 1}, update={"$unset": {"$vector": ""}})
+
+    assert vectors.stored(1, projection={"$vector": 1}) == {"_id": 1}
+    assert vectors.found(sort={"$vector": [1, 0, 0]}) == []
+
+
+def test_a_vector_is_set_on_insert_alone(vectors: Api) -> None:
+    update = {"$setOnInsert": {"$vector": [1, 0, 0]}, "$set": {"n": 1}}
+    vectors.run("insertOne", document={"_id": 1})
+
+    for identifier in (1, 2):
+        vectors.run("updateOne", filter={"_id": identifier}, update=update, options={"upsert": True})
+
+    assert vectors.found(sort={"$vector": [1, 0, 0]}) == [2]
+
+
+@pytest.mark.parametrize(
+    ("vector", "code"),
+    [([1, 2], "INVALID_VECTOR_LENGTH"), ("x", "SHRED_BAD_DOCUMENT_VECTOR_TYPE"), ([], "SHRED_BAD_VECTOR_SIZE")],
+)
+def test_a_vector_that_does_not_fit_is_not_set(vectors: Api, vector: object, code: str) -> None:
+    vectors.run("insertOne", document={"_id": 1, "$vector": [1, 0, 0]})
+
+    assert error_code(vectors.run("updateOne", filter={"_id": 1}, update={"$set": {"$vector": vector}})) == code
+    assert vectors.found(sort={"$vector": [1, 0, 0]}) == [1]

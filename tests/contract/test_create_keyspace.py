@@ -1,12 +1,8 @@
-"""createKeyspace, findKeyspaces, dropKeyspace and their deprecated names."""
+"""createKeyspace and its deprecated name createNamespace."""
 
 import pytest
 
 from tests.contract.api import Api, error_code
-
-
-def test_the_default_keyspace_exists_from_the_start(api: Api) -> None:
-    assert "default_keyspace" in api.at_database("findKeyspaces")["status"]["keyspaces"]
 
 
 def test_a_keyspace_is_created_once_and_creating_it_again_is_fine(api: Api) -> None:
@@ -50,41 +46,6 @@ def test_a_bad_name_is_refused(api: Api, name: object) -> None:
 def test_a_good_name_is_accepted(api: Api, name: str) -> None:
     assert api.at_database("createKeyspace", name=name) == {"status": {"ok": 1}}
     assert api.at_database("dropKeyspace", name=name) == {"status": {"ok": 1}}
-
-
-def test_a_dropped_keyspace_is_gone_with_its_collections(api: Api) -> None:
-    api.at_database("createKeyspace", name="gone")
-    api.keyspace = "gone"
-    api.at_keyspace("createCollection", name="c")
-
-    assert api.at_database("dropKeyspace", name="gone") == {"status": {"ok": 1}}
-
-    assert "gone" not in api.at_database("findKeyspaces")["status"]["keyspaces"]
-    assert error_code(api.at_keyspace("findCollections")) == "UNKNOWN_KEYSPACE"
-    api.at_database("createKeyspace", name="gone")
-    assert api.at_keyspace("findCollections") == {"status": {"collections": []}}
-    api.at_database("dropKeyspace", name="gone")
-
-
-def test_dropping_what_is_not_there_is_fine(api: Api) -> None:
-    assert api.at_database("dropKeyspace", name="never_was") == {"status": {"ok": 1}}
-
-
-@pytest.mark.parametrize("members", [{}, {"name": None}, {"name": ""}])
-def test_dropping_nothing_is_refused(api: Api, members: dict[str, object]) -> None:
-    answer = api.at_database("dropKeyspace", **members)
-
-    assert error_code(answer) == "COMMAND_FIELD_VALUE_INVALID"
-    assert "'command.name'" in answer["errors"][0]["message"]
-
-
-@pytest.mark.parametrize("command", ["findKeyspaces", "findNamespaces", "dropKeyspace"])
-def test_options_are_refused_where_there_are_none(api: Api, command: str) -> None:
-    members = {"name": "x"} if command == "dropKeyspace" else {}
-
-    assert error_code(api.at_database(command, options={"a": 1}, **members)) == "COMMAND_ACCEPTS_NO_OPTIONS"
-    for options in ({}, None):
-        assert "errors" not in api.at_database(command, options=options, **members)
 
 
 @pytest.mark.parametrize(

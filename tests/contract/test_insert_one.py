@@ -1,4 +1,4 @@
-"""insertOne and insertMany: ids, partial failures, and the rules of documents."""
+"""insertOne: ids, the rules of documents, vectors."""
 
 import json
 from typing import Any
@@ -36,12 +36,6 @@ def test_an_empty_document_gets_an_id_first(documents: Api) -> None:
 def test_an_id_of_every_type_comes_back(documents: Api, identifier: Any) -> None:
     assert documents.run("insertOne", document={"_id": identifier}) == {"status": {"insertedIds": [identifier]}}
     assert documents.run("findOne", filter={"_id": identifier})["data"]["document"] == {"_id": identifier}
-
-
-def test_ids_of_other_types_are_other_documents(documents: Api) -> None:
-    answer = documents.run("insertMany", documents=[{"_id": "5"}, {"_id": 5}, {"_id": True}, {"_id": None}])
-
-    assert answer == {"status": {"insertedIds": ["5", 5, True, None]}}
 
 
 def test_a_uuid_and_its_text_are_one_id(documents: Api) -> None:
@@ -82,59 +76,8 @@ def test_text_of_every_kind_comes_back(documents: Api) -> None:
     assert documents.run("findOne", filter={"_id": document["_id"]})["data"]["document"] == document
 
 
-@pytest.mark.parametrize("members", [{}, {"documents": None}, {"documents": []}, {"documents": [{}] * 101}])
-def test_insert_many_takes_1_to_100_documents(documents: Api, members: dict[str, Any]) -> None:
-    answer = documents.run("insertMany", **members)
-
-    assert error_code(answer) == "COMMAND_FIELD_VALUE_INVALID"
-    assert "'command.documents'" in answer["errors"][0]["message"]
-    assert documents.run("countDocuments")["status"]["count"] == 0
-
-
-def test_unordered_tries_every_document(documents: Api) -> None:
-    ids = [4, 4, 5, 4, 5, 4]
-    answer = documents.run("insertMany", documents=[{"_id": identifier} for identifier in ids])
-
-    assert answer["status"] == {"insertedIds": [4, 5]}
-    assert [error["errorCode"] for error in answer["errors"]] == ["DOCUMENT_ALREADY_EXISTS"] * 4
-    assert [error["documentIds"] for error in answer["errors"]] == [[4], [4], [5], [4]]
-
-
-def test_ordered_stops_at_the_first_failure(documents: Api) -> None:
-    answer = documents.run(
-        "insertMany",
-        documents=[{"_id": 1}, {"_id": 2, "$bad": 1}, {"_id": 3}],
-        options={"ordered": True, "returnDocumentResponses": True},
-    )
-
-    assert answer["status"] == {
-        "documentResponses": [
-            {"_id": 1, "status": "OK"},
-            {"_id": 2, "status": "ERROR", "errorsIdx": 0},
-            {"_id": 3, "status": "SKIPPED"},
-        ]
-    }
-    assert error_code(answer) == "SHRED_BAD_FIELD_NAME"
-    assert documents.run("countDocuments")["status"]["count"] == 1
-
-
-def test_responses_leave_out_an_id_that_could_not_be_told(documents: Api) -> None:
-    answer = documents.run(
-        "insertMany", documents=[{"_id": []}, 5, {"_id": 1}], options={"returnDocumentResponses": True}
-    )
-
-    assert answer["status"]["documentResponses"] == [
-        {"status": "ERROR", "errorsIdx": 0},
-        {"status": "ERROR", "errorsIdx": 1},
-        {"_id": 1, "status": "OK"},
-    ]
-    assert [error["errorCode"] for error in answer["errors"]] == [
-        "SHRED_BAD_DOCID_TYPE",
-        "SHRED_BAD_DOCUMENT_TYPE",
-    ]
-
-
 DEEP: Any = 1
+
 for _ in range(16):
     DEEP = {"a": DEEP}
 
@@ -252,3 +195,13 @@ def test_generated_ids_are_of_the_collections_kind(api: Api, default_id: str) ->
     assert list(identifier) == ["$objectId" if default_id == "objectId" else "$uuid"]
     assert json.loads(json.dumps(identifier)) == api.run("findOne")["data"]["document"]["_id"]
     api.at_keyspace("deleteCollection", name=api.collection)
+
+
+@pytest.mark.parametrize("members", [{}, {"$lexical": None}, {"$hybrid": None}, {"$vectorize": None}])
+def test_special_members_may_be_null(texts: Api, members: dict[str, None]) -> None:
+    assert texts.run("insertOne", document={"_id": 1, **members}) == {"status": {"insertedIds": [1]}}
+
+
+@pytest.mark.parametrize("options", [{}, None])
+def test_empty_options_are_none(documents: Api, options: object) -> None:
+    assert documents.run("insertOne", document={"_id": 1}, options=options) == {"status": {"insertedIds": [1]}}

@@ -1,4 +1,4 @@
-"""findEmbeddingProviders: the catalogue in the shape that clients parse; findRerankingProviders."""
+"""findEmbeddingProviders: the catalogue in the shape that clients parse."""
 
 from typing import Any
 
@@ -83,9 +83,3 @@ def test_an_unknown_status_is_refused(api: Api) -> None:
 
     assert error_code(answer) == "COMMAND_FIELD_VALUE_INVALID"
     assert "command.options.filterModelStatus" in answer["errors"][0]["message"]
-
-
-def test_reranking_is_not_offered(api: Api) -> None:
-    assert error_code(api.at_database("findRerankingProviders")) == "RERANKING_FEATURE_NOT_ENABLED"
-    unknown = api.at_database("findRerankingProviders", options={"filterModelStatus": "x"})
-    assert error_code(unknown) == "COMMAND_FIELD_VALUE_INVALID"
