@@ -15,7 +15,6 @@ from services.gateway.collection import (
     DefaultIdOptions,
     IndexingOptions,
     Metric,
-    RerankOptions,
     ServiceOptions,
     VectorOptions,
     encode_options,
@@ -23,6 +22,7 @@ from services.gateway.collection import (
 from services.gateway.command import Command, Context, Level
 from services.gateway.commands.keyspaces import new_name
 from services.gateway.commands.lexical_option import lexical_options
+from services.gateway.commands.rerank_option import rerank_options
 from services.gateway.envelope import Answer
 from services.gateway.fields import Fields
 from services.gateway.limits import Limits
@@ -69,7 +69,7 @@ async def create_collection(context: Context, fields: Fields) -> Answer:
         vector=vector_options,
         indexing=_indexing(indexing) if options.object("indexing") is not None else msgspec.UNSET,
         lexical=lexical_options(options, context.features),
-        rerank=_rerank(options, context),
+        rerank=rerank_options(options),
     )
     request = store_pb2.CreateCollectionRequest(
         database=context.database,
@@ -129,7 +129,7 @@ class _VectorRequest:
                 parameters=self.service.parameters,
             )
         elif self.dimension is None:
-            raise invalid_options("`vector.dimension` is needed where `vector.service` is not given")
+            raise _invalid_options("`vector.dimension` is needed where `vector.service` is not given")
         elif self.dimension > context.limits.vector_dimension:
             raise DataApiError(
                 "VECTOR_SEARCH_TOO_BIG_VALUE", length=self.dimension, maxLength=context.limits.vector_dimension
@@ -145,7 +145,7 @@ def _service(vector: Fields) -> ServiceOptions | None:
     service = vector.nested("service", ("provider", "modelName", "authentication", "parameters"))
     provider = service.string("provider")
     if not provider:
-        raise invalid_options("`provider` is required in `vector.service`")
+        raise _invalid_options("`provider` is required in `vector.service`")
     authentication = service.object("authentication")
     if authentication is not None:
         for token, name in authentication.items():
@@ -206,22 +206,7 @@ def _bad_indexing(problem: str) -> DataApiError:
     return DataApiError("INVALID_INDEXING_DEFINITION", problem=problem)
 
 
-def _rerank(options: Fields, context: Context) -> RerankOptions:
-    """Return the option `rerank`. There is no reranking provider yet: it can only be declared disabled."""
-    if options.object("rerank") is None:
-        return RerankOptions(enabled=False)
-    rerank = options.nested("rerank", ("enabled", "service"))
-    if rerank.get("enabled") is None:
-        raise invalid_options("`enabled` is required in `rerank`")
-    service = rerank.object("service")
-    if not rerank.boolean("enabled"):
-        if service:
-            raise invalid_options("`rerank.service` cannot be given while `rerank.enabled` is false")
-        return RerankOptions(enabled=False)
-    raise DataApiError("RERANKING_FEATURE_NOT_ENABLED")
-
-
-def invalid_options(reason: str) -> DataApiError:
+def _invalid_options(reason: str) -> DataApiError:
     """Return the error of options that do not fit together."""
     return DataApiError("INVALID_CREATE_COLLECTION_OPTIONS", reason=reason)
 

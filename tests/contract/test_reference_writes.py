@@ -1,0 +1,62 @@
+"""What replaying the reference's own tests of writes and collections brought to light."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.contract.api import Api, error_code
+
+RERANKING = {"provider": "nvidia", "modelName": "nvidia/llama-3.2-nv-rerankqa-1b-v2"}
+
+
+@pytest.fixture
+def empty(api: Api) -> Iterator[Api]:
+    """A keyspace of one test alone."""
+    api.keyspace = "reference_writes"
+    api.at_database("createKeyspace", name=api.keyspace)
+    yield api
+    api.at_database("dropKeyspace", name=api.keyspace)
+
+
+@pytest.mark.parametrize(
+    ("service", "names"),
+    [
+        ({}, ["provider"]),
+        ({"provider": None, "modelName": "m"}, ["provider"]),
+        ({"provider": "unknown"}, ["unknown"]),
+        ({"provider": "nvidia"}, ["nvidia", "modelName"]),
+        ({"provider": "nvidia", "modelName": "unknown"}, ["nvidia", "unknown"]),
+        ({**RERANKING, "authentication": {"providerKey": "k"}}, ["nvidia", "authentication"]),
+        ({**RERANKING, "parameters": {"test": "test"}}, ["nvidia", "parameters"]),
+    ],
+)
+def test_a_bad_reranking_service_is_told_before_that_reranking_is_not_offered(
+    empty: Api, service: dict[str, Any], names: list[str]
+) -> None:
+    answer = empty.at_keyspace("createCollection", name="c", options={"rerank": {"enabled": True, "service": service}})
+
+    assert error_code(answer) == "INVALID_CREATE_COLLECTION_OPTIONS"
+    assert all(name in answer["errors"][0]["message"] for name in names)
+
+
+@pytest.mark.parametrize("service", [None, RERANKING, {**RERANKING, "authentication": {}, "parameters": {}}])
+def test_a_good_reranking_service_is_not_offered(empty: Api, service: object) -> None:
+    answer = empty.at_keyspace("createCollection", name="c", options={"rerank": {"enabled": True, "service": service}})
+
+    assert error_code(answer) == "RERANKING_FEATURE_NOT_ENABLED"
+
+
+@pytest.mark.parametrize("service", [None, {}, {"provider": None}])
+def test_reranking_can_be_declared_disabled(empty: Api, service: object) -> None:
+    answer = empty.at_keyspace("createCollection", name="c", options={"rerank": {"enabled": False, "service": service}})
+
+    assert answer == {"status": {"ok": 1}}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_unknown_member_of_a_reranking_service_is_refused(empty: Api, enabled: bool) -> None:
+    rerank = {"enabled": enabled, "service": {**RERANKING, "x": 1}}
+
+    answer = empty.at_keyspace("createCollection", name="c", options={"rerank": rerank})
+    assert error_code(answer) == "COMMAND_FIELD_UNKNOWN"
