@@ -1,11 +1,13 @@
 """What replaying the reference's own tests of writes and collections brought to light."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.contract.api import Api, error_code
+from tests.live import Orrery
 
 RERANKING = {"provider": "nvidia", "modelName": "nvidia/llama-3.2-nv-rerankqa-1b-v2"}
 
@@ -60,3 +62,27 @@ def test_an_unknown_member_of_a_reranking_service_is_refused(empty: Api, enabled
 
     answer = empty.at_keyspace("createCollection", name="c", options={"rerank": rerank})
     assert error_code(answer) == "COMMAND_FIELD_UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    ("limits", "code", "numbers"),
+    [
+        ({"max_collections": 4, "indexes_available": 29}, "TOO_MANY_INDEXES_FOR_COLLECTION", ["10", "9 of 29"]),
+        ({"max_collections": 2, "indexes_available": 40}, "TOO_MANY_COLLECTIONS", ["2"]),
+        ({"max_collections": 2, "indexes_available": 20}, "TOO_MANY_COLLECTIONS", ["2"]),
+    ],
+)
+def test_the_limit_that_was_reached_is_named(
+    tmp_path: Path, limits: dict[str, int], code: str, numbers: list[str]
+) -> None:
+    arguments = [part for name, value in limits.items() for part in ("--limit", f"{name}={value}")]
+    with Orrery(tmp_path, arguments=tuple(arguments)) as server:
+        api = Api(server.url, server.token)
+        for name in ("first", "second", "first"):
+            assert api.at_keyspace("createCollection", name=name) == {"status": {"ok": 1}}
+
+        refused = api.at_keyspace("createCollection", name="third")
+        assert error_code(refused) == code
+        assert all(number in refused["errors"][0]["message"] for number in ["'third'", *numbers])
+        assert api.at_keyspace("createCollection", name="first") == {"status": {"ok": 1}}
+        api.http.close()

@@ -79,7 +79,10 @@ async def create_collection(context: Context, fields: Fields) -> Answer:
         attributes=encode_options(requested),
         max_collections=_collection_limit(context.limits),
     )
-    response = await context.storage.remote.call(context.storage.rpc.CreateCollection, request)
+    try:
+        response = await context.storage.remote.call(context.storage.rpc.CreateCollection, request)
+    except DataApiError as error:
+        raise _limit_reached(error, name, context.limits) from None
     if not response.created:
         existing = collection_of(context.database, context.keyspace, response.collection)
         _check_same(existing, requested, given=options)
@@ -217,6 +220,22 @@ def _invalid_options(reason: str) -> DataApiError:
 def _collection_limit(limits: Limits) -> int:
     """Return the most collections a database may have: by their own limit, and by the indexes they need."""
     return min(limits.max_collections, limits.indexes_available // max(1, limits.indexes_per_collection))
+
+
+def _limit_reached(error: DataApiError, name: str, limits: Limits) -> DataApiError:
+    """Return the store's error, or the one about indexes where it was they that left no room for a collection."""
+    if error.code != "TOO_MANY_COLLECTIONS":
+        return error
+    count = int(error.details["collectionCount"])
+    if count >= limits.max_collections:
+        return error
+    return DataApiError(
+        "TOO_MANY_INDEXES_FOR_COLLECTION",
+        collection=name,
+        needed=limits.indexes_per_collection,
+        available=max(0, limits.indexes_available - count * limits.indexes_per_collection),
+        maximum=limits.indexes_available,
+    )
 
 
 def _settings(options: CollectionOptions, limits: Limits) -> store_pb2.CollectionSettings:
