@@ -86,3 +86,29 @@ def test_the_limit_that_was_reached_is_named(
         assert all(number in refused["errors"][0]["message"] for number in ["'third'", *numbers])
         assert api.at_keyspace("createCollection", name="first") == {"status": {"ok": 1}}
         api.http.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"vector": {"dimension": 3, "metric": ""}}, "command.options.vector.metric"),
+        ({"vector": {"dimension": 3, "function": ""}}, "command.options.vector.metric"),
+        ({"vector": {"dimension": 3, "sourceModel": ""}}, "command.options.vector.sourceModel"),
+        ({"defaultId": {"type": ""}}, "command.options.idConfig.idType"),
+    ],
+)
+def test_an_empty_choice_is_none_of_the_choices(empty: Api, options: dict[str, Any], field: str) -> None:
+    answer = empty.at_keyspace("createCollection", name="c", options=options)
+
+    assert error_code(answer) == "COMMAND_FIELD_VALUE_INVALID"
+    assert f"'{field}'" in answer["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("command", "change"), [("findOneAndUpdate", {"update": {}}), ("findOneAndReplace", {"replacement": {}})]
+)
+def test_an_empty_image_is_neither_before_nor_after(documents: Api, command: str, change: dict[str, Any]) -> None:
+    answer = documents.run(command, **change, options={"returnDocument": ""})
+    assert error_code(answer) == "COMMAND_FIELD_VALUE_INVALID"
+
+    assert documents.run(command, **change, options={"returnDocument": None})["data"] == {"document": None}

@@ -108,7 +108,8 @@ class _VectorRequest:
         self.dimension = vector.integer("size") if dimension is None else dimension
         if self.dimension is not None and self.dimension <= 0:
             vector.refuse("dimension", self.dimension, "it must be greater than 0")
-        self.metric = vector.string("metric") or vector.string("function")
+        metric = vector.string("metric")
+        self.metric = vector.string("function") if metric is None else metric
         if self.metric is not None and self.metric not in _METRICS:
             vector.refuse("metric", self.metric, f"it must be one of {', '.join(_METRICS)}")
         self.source_model = vector.string("sourceModel")
@@ -170,7 +171,7 @@ def _service(vector: Fields) -> ServiceOptions | None:
 
 def _default_id(options: Fields) -> DefaultIdOptions | msgspec.UnsetType:
     given = options.nested("defaultId", ("type",), unknown_code="INVALID_CREATE_COLLECTION_FIELD").string("type")
-    if not given:
+    if given is None:
         return msgspec.UNSET
     if given not in _DEFAULT_IDS:
         options.refuse("idConfig.idType", given, f"it must be one of {', '.join(_DEFAULT_IDS)}")
