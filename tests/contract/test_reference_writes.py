@@ -112,3 +112,14 @@ def test_an_empty_image_is_neither_before_nor_after(documents: Api, command: str
     assert error_code(answer) == "COMMAND_FIELD_VALUE_INVALID"
 
     assert documents.run(command, **change, options={"returnDocument": None})["data"] == {"document": None}
+
+
+@pytest.mark.parametrize("name", [{}, []])
+def test_a_name_that_is_no_scalar_has_the_wrong_structure(empty: Api, name: object) -> None:
+    assert error_code(empty.at_keyspace("createCollection", name=name)) == "REQUEST_STRUCTURE_MISMATCH"
+
+
+def test_a_number_as_a_name_is_taken_as_its_text(empty: Api) -> None:
+    assert empty.at_keyspace("createCollection", name=5) == {"status": {"ok": 1}}
+
+    assert empty.at_keyspace("findCollections") == {"status": {"collections": ["5"]}}

@@ -56,13 +56,14 @@ _sorted_encoder = msgspec.json.Encoder(order="sorted", decimal_format="number")
 async def create_collection(context: Context, fields: Fields) -> Answer:
     """Create a collection; one of the same name and settings is left as it is and counts as created."""
     unknown = "INVALID_CREATE_COLLECTION_FIELD"
+    given_name = fields.string("name")
     options = fields.nested("options", _OPTIONS, unknown_code=unknown)
     vector = _VectorRequest(options) if options.object("vector") is not None else None
     indexing = options.nested("indexing", ("allow", "deny"), unknown_code=unknown)
     default_id = _default_id(options)
     fields.finish()
     await _check_keyspace(context)
-    name = new_name("Collection", fields.get("name"))
+    name = new_name("Collection", given_name)
     vector_options = await vector.resolve(context) if vector is not None else msgspec.UNSET
     requested = CollectionOptions(
         default_id=default_id,
