@@ -123,3 +123,14 @@ def test_a_number_as_a_name_is_taken_as_its_text(empty: Api) -> None:
     assert empty.at_keyspace("createCollection", name=5) == {"status": {"ok": 1}}
 
     assert empty.at_keyspace("findCollections") == {"status": {"collections": ["5"]}}
+
+
+def test_pop_takes_a_one_with_a_fraction_of_nothing(documents: Api) -> None:
+    documents.run("insertOne", document={"_id": 1, "l": [1, 2, 3], "m": [1, 2, 3]})
+
+    answer = documents.run("updateOne", filter={"_id": 1}, update={"$pop": {"l": 1.0, "m": -1.0}})
+    assert answer == {"status": {"matchedCount": 1, "modifiedCount": 1}}
+    assert documents.run("findOne")["data"]["document"] == {"_id": 1, "l": [1, 2], "m": [2, 3]}
+
+    answer = documents.run("updateOne", filter={"_id": 1}, update={"$pop": {"l": 1.5}})
+    assert error_code(answer) == "UNSUPPORTED_UPDATE_OPERATION_PARAM"
