@@ -15,7 +15,6 @@ from services.gateway.collection import (
     DefaultIdOptions,
     IndexingOptions,
     Metric,
-    RerankOptions,
     ServiceOptions,
     VectorOptions,
     encode_options,
@@ -23,6 +22,7 @@ from services.gateway.collection import (
 from services.gateway.command import Command, Context, Level
 from services.gateway.commands.keyspaces import new_name
 from services.gateway.commands.lexical_option import lexical_options
+from services.gateway.commands.rerank_option import rerank_options
 from services.gateway.envelope import Answer
 from services.gateway.fields import Fields
 from services.gateway.limits import Limits
@@ -56,20 +56,21 @@ _sorted_encoder = msgspec.json.Encoder(order="sorted", decimal_format="number")
 async def create_collection(context: Context, fields: Fields) -> Answer:
     """Create a collection; one of the same name and settings is left as it is and counts as created."""
     unknown = "INVALID_CREATE_COLLECTION_FIELD"
+    given_name = fields.string("name")
     options = fields.nested("options", _OPTIONS, unknown_code=unknown)
     vector = _VectorRequest(options) if options.object("vector") is not None else None
     indexing = options.nested("indexing", ("allow", "deny"), unknown_code=unknown)
     default_id = _default_id(options)
     fields.finish()
     await _check_keyspace(context)
-    name = new_name("Collection", fields.get("name"))
+    name = new_name("Collection", given_name)
     vector_options = await vector.resolve(context) if vector is not None else msgspec.UNSET
     requested = CollectionOptions(
         default_id=default_id,
         vector=vector_options,
         indexing=_indexing(indexing) if options.object("indexing") is not None else msgspec.UNSET,
         lexical=lexical_options(options, context.features),
-        rerank=_rerank(options, context),
+        rerank=rerank_options(options),
     )
     request = store_pb2.CreateCollectionRequest(
         database=context.database,
@@ -82,9 +83,7 @@ async def create_collection(context: Context, fields: Fields) -> Answer:
     try:
         response = await context.storage.remote.call(context.storage.rpc.CreateCollection, request)
     except DataApiError as error:
-        if error.code == "TOO_MANY_COLLECTIONS" and request.max_collections < context.limits.max_collections:
-            raise _too_many_indexes(name, context.limits) from None
-        raise
+        raise _limit_reached(error, name, context.limits) from None
     if not response.created:
         existing = collection_of(context.database, context.keyspace, response.collection)
         _check_same(existing, requested, given=options)
@@ -110,7 +109,8 @@ class _VectorRequest:
         self.dimension = vector.integer("size") if dimension is None else dimension
         if self.dimension is not None and self.dimension <= 0:
             vector.refuse("dimension", self.dimension, "it must be greater than 0")
-        self.metric = vector.string("metric") or vector.string("function")
+        metric = vector.string("metric")
+        self.metric = vector.string("function") if metric is None else metric
         if self.metric is not None and self.metric not in _METRICS:
             vector.refuse("metric", self.metric, f"it must be one of {', '.join(_METRICS)}")
         self.source_model = vector.string("sourceModel")
@@ -134,7 +134,7 @@ class _VectorRequest:
                 parameters=self.service.parameters,
             )
         elif self.dimension is None:
-            raise invalid_options("`vector.dimension` is needed where `vector.service` is not given")
+            raise _invalid_options("`vector.dimension` is needed where `vector.service` is not given")
         elif self.dimension > context.limits.vector_dimension:
             raise DataApiError(
                 "VECTOR_SEARCH_TOO_BIG_VALUE", length=self.dimension, maxLength=context.limits.vector_dimension
@@ -150,7 +150,7 @@ def _service(vector: Fields) -> ServiceOptions | None:
     service = vector.nested("service", ("provider", "modelName", "authentication", "parameters"))
     provider = service.string("provider")
     if not provider:
-        raise invalid_options("`provider` is required in `vector.service`")
+        raise _invalid_options("`provider` is required in `vector.service`")
     authentication = service.object("authentication")
     if authentication is not None:
         for token, name in authentication.items():
@@ -172,7 +172,7 @@ def _service(vector: Fields) -> ServiceOptions | None:
 
 def _default_id(options: Fields) -> DefaultIdOptions | msgspec.UnsetType:
     given = options.nested("defaultId", ("type",), unknown_code="INVALID_CREATE_COLLECTION_FIELD").string("type")
-    if not given:
+    if given is None:
         return msgspec.UNSET
     if given not in _DEFAULT_IDS:
         options.refuse("idConfig.idType", given, f"it must be one of {', '.join(_DEFAULT_IDS)}")
@@ -211,22 +211,7 @@ def _bad_indexing(problem: str) -> DataApiError:
     return DataApiError("INVALID_INDEXING_DEFINITION", problem=problem)
 
 
-def _rerank(options: Fields, context: Context) -> RerankOptions:
-    """Return the option `rerank`. There is no reranking provider yet: it can only be declared disabled."""
-    if options.object("rerank") is None:
-        return RerankOptions(enabled=False)
-    rerank = options.nested("rerank", ("enabled", "service"))
-    if rerank.get("enabled") is None:
-        raise invalid_options("`enabled` is required in `rerank`")
-    service = rerank.object("service")
-    if not rerank.boolean("enabled"):
-        if service:
-            raise invalid_options("`rerank.service` cannot be given while `rerank.enabled` is false")
-        return RerankOptions(enabled=False)
-    raise DataApiError("RERANKING_FEATURE_NOT_ENABLED")
-
-
-def invalid_options(reason: str) -> DataApiError:
+def _invalid_options(reason: str) -> DataApiError:
     """Return the error of options that do not fit together."""
     return DataApiError("INVALID_CREATE_COLLECTION_OPTIONS", reason=reason)
 
@@ -239,12 +224,18 @@ def _collection_limit(limits: Limits) -> int:
     return min(limits.max_collections, limits.indexes_available // max(1, limits.indexes_per_collection))
 
 
-def _too_many_indexes(name: str, limits: Limits) -> DataApiError:
+def _limit_reached(error: DataApiError, name: str, limits: Limits) -> DataApiError:
+    """Return the store's error, or the one about indexes where it was they that left no room for a collection."""
+    if error.code != "TOO_MANY_COLLECTIONS":
+        return error
+    count = int(error.details["collectionCount"])
+    if count >= limits.max_collections:
+        return error
     return DataApiError(
         "TOO_MANY_INDEXES_FOR_COLLECTION",
         collection=name,
         needed=limits.indexes_per_collection,
-        available=limits.indexes_available % max(1, limits.indexes_per_collection),
+        available=max(0, limits.indexes_available - count * limits.indexes_per_collection),
         maximum=limits.indexes_available,
     )
 

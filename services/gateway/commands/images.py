@@ -14,7 +14,9 @@ Changed = store_pb2.UpdateDocumentsResponse | store_pb2.ReplaceDocumentResponse
 
 def read_image(options: Fields) -> store_pb2.ReturnImage.ValueType:
     """Return which image a command asks for: the one before, unless it says otherwise."""
-    given = options.string("returnDocument") or "before"
+    given = options.string("returnDocument")
+    if given is None:
+        return store_pb2.RETURN_IMAGE_BEFORE
     if given not in _IMAGES:
         options.refuse("returnDocument", given, "it must be 'before' or 'after'")
         return store_pb2.RETURN_IMAGE_BEFORE

@@ -5,7 +5,6 @@ from decimal import Decimal
 
 from orrery.store.v1 import store_pb2
 
-from services.documents.codec import JsonValue
 from services.gateway.command import Command, Context, Handler, Level
 from services.gateway.envelope import Answer
 from services.gateway.fields import Fields
@@ -16,9 +15,9 @@ _NAME = re.compile(rf"[A-Za-z0-9_]{{1,{_NAME_CHARACTERS}}}")
 _REPLICATION_CLASSES = ("SimpleStrategy", "NetworkTopologyStrategy")
 
 
-def new_name(kind: str, value: JsonValue) -> str:
+def new_name(kind: str, value: str | None) -> str:
     """Return the name of something to be created. Raises `UNSUPPORTED_SCHEMA_NAME`."""
-    if isinstance(value, str) and _NAME.fullmatch(value):
+    if value is not None and _NAME.fullmatch(value):
         return value
     name = "null" if value is None else f"'{value}'"
     raise DataApiError("UNSUPPORTED_SCHEMA_NAME", kind=kind, name=name, maxLength=_NAME_CHARACTERS)

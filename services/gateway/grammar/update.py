@@ -175,9 +175,9 @@ def _current_date(operator: str, path: Path, argument: JsonValue) -> pb.UpdateOp
 
 
 def _pop(operator: str, path: Path, argument: JsonValue) -> pb.UpdateOperation:
-    if isinstance(argument, bool) or not isinstance(argument, int) or argument not in (1, -1):
+    if isinstance(argument, bool) or not isinstance(argument, int | Decimal) or argument not in (1, -1):
         raise _bad_parameter(f"{operator} takes -1 (the first element) or 1 (the last one)")
-    return _message(path, pop=argument)
+    return _message(path, pop=int(argument))
 
 
 def _push(operator: str, path: Path, argument: JsonValue) -> pb.UpdateOperation:
