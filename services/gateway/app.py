@@ -29,6 +29,11 @@ _HEALTH = re.compile(r"/(?:stargate/)?health(?:/(?:live|ready|started))?")
 _LEVELS = (Level.DATABASE, Level.KEYSPACE, Level.COLLECTION)
 _TOKEN_HEADERS = (b"token", b"x-cassandra-token")
 
+#: Codes of a command that was not understood: it does not come to the warning that its name is deprecated.
+_UNREAD = frozenset(
+    ("REQUEST_STRUCTURE_MISMATCH", "COMMAND_FIELD_UNKNOWN", "COMMAND_FIELD_VALUE_INVALID", "COMMAND_ACCEPTS_NO_OPTIONS")
+)
+
 log = structlog.get_logger(__name__)
 
 
@@ -101,7 +106,7 @@ class Application:
             answer = Answer(
                 errors=[DataApiError("UNEXPECTED_SERVER_ERROR", errorClass=type(problem).__name__, where=name)]
             )
-        if command is not None and command.replacement is not None:
+        if command is not None and command.replacement is not None and not _UNREAD.intersection(answer.codes):
             answer.warnings.append(
                 DataApiError(
                     "DEPRECATED_COMMAND",
@@ -114,7 +119,7 @@ class Application:
             command=command.name if command else None,
             keyspace=names[0] if names else None,
             collection=names[1] if len(names) > 1 else None,
-            errors=[error.code for error in answer.errors],
+            errors=answer.codes,
             milliseconds=round((time.perf_counter() - started) * 1000, 2),
         )
         return answer

@@ -31,6 +31,11 @@ class Answer:
         """The HTTP status of the answer."""
         return next((error.definition.http for error in self.errors if error.definition.http != 200), 200)
 
+    @property
+    def codes(self) -> list[str]:
+        """The codes of the errors."""
+        return [error.code for error in self.errors]
+
     def encode(self) -> bytes:
         """Return the JSON of the envelope."""
         body: dict[str, Encodable] = {}

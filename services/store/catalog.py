@@ -117,11 +117,11 @@ class Catalog:
         name: str,
         settings: CollectionSettings,
         attributes: bytes,
-        max_collections: int,
+        max_collections: int | None,
     ) -> tuple[CollectionEntry, bool]:
         """Return a collection and whether it is new; an existing one is untouched.
 
-        Raises `UNKNOWN_KEYSPACE`, and `TOO_MANY_COLLECTIONS` where the database has `max_collections` (0: any).
+        Raises `UNKNOWN_KEYSPACE`, and `TOO_MANY_COLLECTIONS` where the database has `max_collections`.
         """
         with self._lock:
             self._check_keyspace(database, keyspace)
@@ -130,7 +130,7 @@ class Catalog:
                 return existing, False
             sql = "SELECT count(*) FROM collections WHERE database = ?"
             count = next(int(value) for (value,) in self._connection.execute(sql, (database,)))
-            if max_collections and count >= max_collections:
+            if max_collections is not None and count >= max_collections:
                 raise DataApiError(
                     "TOO_MANY_COLLECTIONS",
                     collection=name,

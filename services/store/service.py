@@ -58,7 +58,7 @@ class StoreServicer(store_pb2_grpc.StoreServiceServicer):
             request.name,
             messages.read_settings(request.settings),
             request.attributes,
-            request.max_collections,
+            request.max_collections if request.HasField("max_collections") else None,
         )
         return pb.CreateCollectionResponse(collection=messages.collection_message(entry), created=created)
 

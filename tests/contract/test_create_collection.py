@@ -230,3 +230,76 @@ def test_a_header_does_not_switch_on_what_the_server_does_not_have(fresh: Api) -
     answer = fresh.raw("/v1/ddl", body, headers={"Feature-Flag-lexical": "true"})
 
     assert error_code(answer) == "LEXICAL_FEATURE_NOT_ENABLED"
+
+
+RERANKING = {"provider": "nvidia", "modelName": "nvidia/llama-3.2-nv-rerankqa-1b-v2"}
+
+
+@pytest.mark.parametrize(
+    ("service", "names"),
+    [
+        ({}, ["provider"]),
+        ({"provider": None, "modelName": "m"}, ["provider"]),
+        ({"provider": "unknown"}, ["unknown"]),
+        ({"provider": "nvidia"}, ["nvidia", "modelName"]),
+        ({"provider": "nvidia", "modelName": "unknown"}, ["nvidia", "unknown"]),
+        ({**RERANKING, "authentication": {"providerKey": "k"}}, ["nvidia", "authentication"]),
+        ({**RERANKING, "parameters": {"test": "test"}}, ["nvidia", "parameters"]),
+    ],
+)
+def test_a_bad_reranking_service_is_told_before_that_reranking_is_not_offered(
+    fresh: Api, service: dict[str, Any], names: list[str]
+) -> None:
+    answer = fresh.at_keyspace("createCollection", name="c", options={"rerank": {"enabled": True, "service": service}})
+
+    assert error_code(answer) == "INVALID_CREATE_COLLECTION_OPTIONS"
+    assert all(name in answer["errors"][0]["message"] for name in names)
+
+
+@pytest.mark.parametrize("service", [None, RERANKING, {**RERANKING, "authentication": {}, "parameters": {}}])
+def test_a_good_reranking_service_is_not_offered(fresh: Api, service: object) -> None:
+    answer = fresh.at_keyspace("createCollection", name="c", options={"rerank": {"enabled": True, "service": service}})
+
+    assert error_code(answer) == "RERANKING_FEATURE_NOT_ENABLED"
+
+
+@pytest.mark.parametrize("service", [None, {}, {"provider": None}])
+def test_reranking_can_be_declared_disabled(fresh: Api, service: object) -> None:
+    answer = fresh.at_keyspace("createCollection", name="c", options={"rerank": {"enabled": False, "service": service}})
+
+    assert answer == {"status": {"ok": 1}}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_unknown_member_of_a_reranking_service_is_refused(fresh: Api, enabled: bool) -> None:
+    rerank = {"enabled": enabled, "service": {**RERANKING, "x": 1}}
+
+    answer = fresh.at_keyspace("createCollection", name="c", options={"rerank": rerank})
+    assert error_code(answer) == "COMMAND_FIELD_UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"vector": {"dimension": 3, "metric": ""}}, "command.options.vector.metric"),
+        ({"vector": {"dimension": 3, "function": ""}}, "command.options.vector.metric"),
+        ({"vector": {"dimension": 3, "sourceModel": ""}}, "command.options.vector.sourceModel"),
+        ({"defaultId": {"type": ""}}, "command.options.idConfig.idType"),
+    ],
+)
+def test_an_empty_choice_is_none_of_the_choices(fresh: Api, options: dict[str, Any], field: str) -> None:
+    answer = fresh.at_keyspace("createCollection", name="c", options=options)
+
+    assert error_code(answer) == "COMMAND_FIELD_VALUE_INVALID"
+    assert f"'{field}'" in answer["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("name", [{}, []])
+def test_a_name_that_is_no_scalar_has_the_wrong_structure(fresh: Api, name: object) -> None:
+    assert error_code(fresh.at_keyspace("createCollection", name=name)) == "REQUEST_STRUCTURE_MISMATCH"
+
+
+def test_a_number_as_a_name_is_taken_as_its_text(fresh: Api) -> None:
+    assert fresh.at_keyspace("createCollection", name=5) == {"status": {"ok": 1}}
+
+    assert fresh.at_keyspace("findCollections") == {"status": {"collections": ["5"]}}

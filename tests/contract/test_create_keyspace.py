@@ -73,3 +73,16 @@ def test_a_deprecated_name_warns_on_failure_too(api: Api) -> None:
 
     assert error_code(answer) == "UNSUPPORTED_SCHEMA_NAME"
     assert answer["status"]["warnings"][0]["errorCode"] == "DEPRECATED_COMMAND"
+
+
+@pytest.mark.parametrize(
+    ("command", "members"),
+    [
+        ("dropNamespace", {}),
+        ("findNamespaces", {"options": {"a": 1}}),
+        ("createNamespace", {"x": 1}),
+        ("createNamespace", {"name": {}}),
+    ],
+)
+def test_a_command_that_was_not_understood_has_errors_alone(api: Api, command: str, members: dict[str, object]) -> None:
+    assert api.at_database(command, **members).keys() == {"errors"}

@@ -1,5 +1,7 @@
 """findOneAndUpdate: an update with an image of the document."""
 
+from typing import Any
+
 import pytest
 
 from tests.contract.api import Api, error_code
@@ -62,3 +64,13 @@ def test_find_one_and_update_finds_nothing(documents: Api) -> None:
     answer = documents.run("findOneAndUpdate", filter={"_id": 1}, update={"$set": {"a": 1}})
 
     assert answer == {"data": {"document": None}, "status": {"matchedCount": 0, "modifiedCount": 0}}
+
+
+@pytest.mark.parametrize(
+    ("command", "change"), [("findOneAndUpdate", {"update": {}}), ("findOneAndReplace", {"replacement": {}})]
+)
+def test_an_empty_image_is_neither_before_nor_after(documents: Api, command: str, change: dict[str, Any]) -> None:
+    answer = documents.run(command, **change, options={"returnDocument": ""})
+    assert error_code(answer) == "COMMAND_FIELD_VALUE_INVALID"
+
+    assert documents.run(command, **change, options={"returnDocument": None})["data"] == {"document": None}

@@ -1,6 +1,7 @@
 """Every limit is a setting: a server with small ones refuses at them, and names them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,12 +117,33 @@ def test_collections_and_indexes_are_counted(limited: Api) -> None:
         limited.at_keyspace("deleteCollection", name=name)
 
 
-def test_indexes_run_out_where_there_are_fewer_of_them(tmp_path_factory: pytest.TempPathFactory) -> None:
-    arguments = ("--limit", "indexes_available=29")
-    with Orrery(tmp_path_factory.mktemp("indexes"), arguments=arguments) as server:
+@pytest.mark.parametrize(
+    ("limits", "code", "numbers"),
+    [
+        ({"max_collections": 4, "indexes_available": 29}, "TOO_MANY_INDEXES_FOR_COLLECTION", ["10", "9 of 29"]),
+        ({"max_collections": 2, "indexes_available": 40}, "TOO_MANY_COLLECTIONS", ["2"]),
+        ({"max_collections": 2, "indexes_available": 20}, "TOO_MANY_COLLECTIONS", ["2"]),
+    ],
+)
+def test_the_limit_that_was_reached_is_named(
+    tmp_path: Path, limits: dict[str, int], code: str, numbers: list[str]
+) -> None:
+    arguments = [part for name, value in limits.items() for part in ("--limit", f"{name}={value}")]
+    with Orrery(tmp_path, arguments=tuple(arguments)) as server:
         api = Api(server.url, server.token)
-        created = [api.at_keyspace("createCollection", name=f"c{number}") for number in range(3)]
+        for name in ("first", "second", "first"):
+            assert api.at_keyspace("createCollection", name=name) == {"status": {"ok": 1}}
 
-    assert created[:2] == [{"status": {"ok": 1}}] * 2
-    assert error_code(created[2]) == "TOO_MANY_INDEXES_FOR_COLLECTION"
-    assert "29" in created[2]["errors"][0]["message"]
+        refused = api.at_keyspace("createCollection", name="third")
+        assert error_code(refused) == code
+        assert all(number in refused["errors"][0]["message"] for number in ["'third'", *numbers])
+        assert api.at_keyspace("createCollection", name="first") == {"status": {"ok": 1}}
+        api.http.close()
+
+
+def test_fewer_indexes_than_one_collection_needs_leave_no_room_at_all(tmp_path: Path) -> None:
+    with Orrery(tmp_path, arguments=("--limit", "indexes_available=9")) as server:
+        api = Api(server.url, server.token)
+
+        assert error_code(api.at_keyspace("createCollection", name="c")) == "TOO_MANY_INDEXES_FOR_COLLECTION"
+        api.http.close()

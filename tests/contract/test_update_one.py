@@ -194,6 +194,7 @@ def test_the_first_of_a_sort_is_updated(one: Api) -> None:
         ({"_id": "x"}, {"$setOnInsert": {"_id": "y", "a": 1}}, {"_id": "y", "a": 1}),
         ({"_id": "x"}, {"$inc": {"n": 2}, "$mul": {"m": 3}, "$push": {"l": 1}}, {"_id": "x", "n": 2, "m": 0, "l": [1]}),
         ({"_id": "x"}, {}, {"_id": "x"}),
+        ({"_id": {"$in": ["x"]}}, {"$set": {"a": 1}}, {"_id": "x", "a": 1}),
     ],
 )
 def test_an_upsert_creates_the_document(
@@ -265,3 +266,14 @@ def test_a_vector_that_does_not_fit_is_not_set(vectors: Api, vector: object, cod
 
     assert error_code(vectors.run("updateOne", filter={"_id": 1}, update={"$set": {"$vector": vector}})) == code
     assert vectors.found(sort={"$vector": [1, 0, 0]}) == [1]
+
+
+def test_pop_takes_a_one_with_a_fraction_of_nothing(documents: Api) -> None:
+    documents.run("insertOne", document={"_id": 1, "l": [1, 2, 3], "m": [1, 2, 3]})
+
+    answer = documents.run("updateOne", filter={"_id": 1}, update={"$pop": {"l": 1.0, "m": -1.0}})
+    assert answer == {"status": {"matchedCount": 1, "modifiedCount": 1}}
+    assert documents.run("findOne")["data"]["document"] == {"_id": 1, "l": [1, 2], "m": [2, 3]}
+
+    answer = documents.run("updateOne", filter={"_id": 1}, update={"$pop": {"l": 1.5}})
+    assert error_code(answer) == "UNSUPPORTED_UPDATE_OPERATION_PARAM"

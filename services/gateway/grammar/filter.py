@@ -62,6 +62,8 @@ def is_explicitly_empty(clause: JsonValue) -> bool:
 def equality_seed(clause: JsonValue) -> JsonObject:
     """Return the document that an upsert starts from: the equalities at the top level of its filter.
 
+    An `_id` out of a set of one is an equality too.
+
     The filter must be one that `parse_filter` takes.
     """
     seed: JsonObject = {}
@@ -72,6 +74,8 @@ def equality_seed(clause: JsonValue) -> JsonObject:
             _plant(seed, parse_path(name), value)
         elif "$eq" in value:
             _plant(seed, parse_path(name), value["$eq"])
+        elif name == "_id" and isinstance(only := value.get("$in"), list) and len(only) == 1:
+            seed["_id"] = only[0]
     return seed
 
 

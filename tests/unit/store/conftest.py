@@ -26,7 +26,7 @@ def make(engine: Engine) -> Make:
     """Make a collection: `make(settings, name="c")`."""
 
     def make(settings: CollectionSettings | None = None, name: str = "c") -> Collection:
-        entry, _ = engine.catalog.create_collection("d", "k", name, settings or CollectionSettings(), b"", 0)
+        entry, _ = engine.catalog.create_collection("d", "k", name, settings or CollectionSettings(), b"", None)
         return engine.collection("d", "k", name, entry.uid)
 
     return make

@@ -24,7 +24,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
     catalog.close()
 
 
-def create(catalog: Catalog, name: str, *, keyspace: str = "k", most: int = 0) -> tuple[str, bool]:
+def create(catalog: Catalog, name: str, *, keyspace: str = "k", most: int | None = None) -> tuple[str, bool]:
     entry, created = catalog.create_collection("d", keyspace, name, PLAIN, b"", most)
     return entry.uid, created
 
@@ -46,7 +46,7 @@ def test_settings_and_attributes_are_kept(tmp_path: Path) -> None:
     )
     first = Catalog(tmp_path / "catalog.db")
     first.create_keyspace("d", "k")
-    made, _ = first.create_collection("d", "k", "c", settings, b"\x00attributes", 0)
+    made, _ = first.create_collection("d", "k", "c", settings, b"\x00attributes", None)
     first.close()
 
     again = Catalog(tmp_path / "catalog.db")

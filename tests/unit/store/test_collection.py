@@ -233,7 +233,7 @@ def test_more_is_said_only_where_more_follow(make: Make) -> None:
 def test_positions_are_never_used_again(tmp_path: Path) -> None:
     engine = Engine(tmp_path)
     engine.catalog.create_keyspace("d", "k")
-    engine.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", 0)
+    engine.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", None)
     collection = engine.collection("d", "k", "c", "")
     collection.insert([record(n) for n in range(3)], ordered=True)
     _, after = collection.find(Selection(), WHOLE, skip=0, limit=2, after=0)

@@ -29,7 +29,7 @@ def test_a_directory_given_free_can_be_used_again(tmp_path: Path) -> None:
 def test_documents_outlive_the_engine(tmp_path: Path) -> None:
     first = Engine(tmp_path)
     first.catalog.create_keyspace("d", "k")
-    first.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", 0)
+    first.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", None)
     first.collection("d", "k", "c", "").insert([Record(b'{"_id":1}')], ordered=True)
     first.close()
 
@@ -78,7 +78,7 @@ def test_what_is_left_of_a_dropped_collection_goes_at_the_next_start(tmp_path: P
 
 
 def test_a_collection_whose_making_was_cut_short_opens(engine: Engine, tmp_path: Path) -> None:
-    entry, _ = engine.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", 0)
+    entry, _ = engine.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", None)
     folder = tmp_path / "data" / "collections" / entry.uid
     folder.mkdir(parents=True)
     (folder / "documents.db").write_bytes(b"")
@@ -90,7 +90,7 @@ def test_a_collection_whose_making_was_cut_short_opens(engine: Engine, tmp_path:
 
 
 def test_a_collection_that_is_not_a_database_is_reported_and_can_be_dropped(engine: Engine, tmp_path: Path) -> None:
-    entry, _ = engine.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", 0)
+    entry, _ = engine.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", None)
     folder = tmp_path / "data" / "collections" / entry.uid
     folder.mkdir(parents=True)
     (folder / "documents.db").write_bytes(b"garbage" * 1000)
@@ -104,7 +104,7 @@ def test_a_collection_that_is_not_a_database_is_reported_and_can_be_dropped(engi
 
 
 def test_all_who_open_a_collection_at_once_get_the_same(engine: Engine) -> None:
-    engine.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", 0)
+    engine.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", None)
     together = threading.Barrier(8)
 
     def open_it(_: int) -> int:
@@ -127,7 +127,7 @@ def test_dropping_while_others_open_and_write_leaves_nothing_behind(engine: Engi
 
     with ThreadPoolExecutor(4) as threads:
         for _ in range(30):
-            engine.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", 0)
+            engine.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", None)
             uses = [threads.submit(use, number) for number in range(4)]
             engine.drop_collection("d", "k", "c")
             for done in uses:

@@ -437,6 +437,8 @@ def test_match_needs_a_collection_with_lexical_search() -> None:
         ({"a.b": 1, "a.c.d": 2, "x&.y": 3}, {"a": {"b": 1, "c": {"d": 2}}, "x.y": 3}),
         ({"a": {"$eq": {}}, "b": {}}, {"a": {}}),
         ({"a": {"$gt": 1}, "b": {"$in": [1]}, "c": {"$ne": None}, "d": {"$exists": True}}, {}),
+        ({"_id": {"$in": [7]}, "n": {"$in": [1]}}, {"_id": 7}),
+        ({"_id": {"$in": [7, 8]}}, {}),
         ({"$and": [{"a": 1}], "$or": [{"a": 1}], "$not": {"a": 1}, "$vector": {"$exists": True}}, {}),
     ],
 )
