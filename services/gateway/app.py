@@ -1,5 +1,6 @@
 """The HTTP side of the gateway: routes, authentication, size limits and the envelope. An ASGI application."""
 
+import asyncio
 import hmac
 import re
 import time
@@ -28,6 +29,9 @@ _ROUTE = re.compile(r"(?:/api/json)?/v1(?:/([^/]+)(?:/([^/]+))?)?")
 _HEALTH = re.compile(r"/(?:stargate/)?health(?:/(?:live|ready|started))?")
 _LEVELS = (Level.DATABASE, Level.KEYSPACE, Level.COLLECTION)
 _TOKEN_HEADERS = (b"token", b"x-cassandra-token")
+#: How long the next part of a body that is too large is waited for, and how much of it is read, in body limits.
+_DISCARD_SECONDS = 0.5
+_DISCARD_LIMITS = 4
 
 #: Codes of a command that was not understood: it does not come to the warning that its name is deprecated.
 _UNREAD = frozenset(
@@ -86,6 +90,7 @@ class Application:
             answer = Answer(errors=[error])
             return answer.http_status, answer.encode()
         except BodyTooLargeError:
+            await _discard_body(receive, headers, _DISCARD_LIMITS * self.limits.body_bytes)
             return 413, b""
         answer = await self._run(body, names, headers)
         return answer.http_status, answer.encode()
@@ -179,6 +184,22 @@ async def _read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: in
         parts.append(part)
         if not event.get("more_body"):
             return b"".join(parts)
+
+
+async def _discard_body(receive: Receive, headers: Mapping[bytes, bytes], most: int) -> None:
+    """Read what a caller still sends of a body: one whose connection closes while it sends never sees the answer.
+
+    A caller that expects to be told whether to send it (`Expect: 100-continue`) is answered at once.
+    """
+    size = 0
+    while size <= most and b"expect" not in headers:
+        try:
+            event = await asyncio.wait_for(receive(), _DISCARD_SECONDS)
+        except TimeoutError:
+            return
+        size += len(event.get("body", b""))
+        if not event.get("more_body"):
+            return
 
 
 def _errors_of(group: BaseExceptionGroup[Exception]) -> list[DataApiError]:

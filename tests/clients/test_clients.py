@@ -106,3 +106,10 @@ def test_every_method_of_astrapys_collection(orrery: Orrery) -> None:
     program = toolchains.python("python_astrapy_2", "every_method.py")
 
     assert run(program, orrery, "huggingface", "hcd") == [{"done": True}]
+
+
+@pytest.mark.parametrize("part", ["method", "cursor", "value", "setting"])
+def test_every_method_of_typescripts_collection(part: str, orrery: Orrery) -> None:
+    program = toolchains.typescript(f"every_{part}.ts")
+
+    assert run(program, orrery, "huggingface", "hcd") == [{"done": True}]

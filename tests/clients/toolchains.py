@@ -21,12 +21,13 @@ def python(name: str, program: str = "sample.py") -> list[str]:
     return [str(folder / "venv" / "bin" / "python"), str(HERE / name / program)]
 
 
-def typescript() -> list[str]:
-    """Return how to run the TypeScript sample."""
+def typescript(program: str = "sample.ts") -> list[str]:
+    """Return how to run a TypeScript program, beside the installed client."""
     _require("node", "npm")
     folder = _installed("typescript", ("package.json", ".npmrc"), _install_typescript)
-    shutil.copy(HERE / "typescript" / "sample.ts", folder / "sample.ts")
-    return [str(folder / "node_modules" / ".bin" / "tsx"), str(folder / "sample.ts")]
+    for source in (HERE / "typescript").glob("*.ts"):
+        shutil.copy(source, folder / source.name)
+    return [str(folder / "node_modules" / ".bin" / "tsx"), str(folder / program)]
 
 
 def java(name: str) -> list[str]:
