@@ -102,8 +102,9 @@ def test_langchain_keeps_its_vectors_here(provider: str, orrery: Orrery) -> None
     assert (result["diverse"][0], result["again"]) == ("orbit", "orbit")
 
 
-def test_every_method_of_astrapys_collection(orrery: Orrery) -> None:
-    program = toolchains.python("python_astrapy_2", "every_method.py")
+@pytest.mark.parametrize("part", ["method", "cursor"])
+def test_every_method_of_astrapys_collection(part: str, orrery: Orrery) -> None:
+    program = toolchains.python("python_astrapy_2", f"every_{part}.py")
 
     assert run(program, orrery, "huggingface", "hcd") == [{"done": True}]
 

@@ -1,5 +1,7 @@
 """find: filters, sorts, pages and vectors."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -333,6 +335,34 @@ def test_pages_neither_repeat_nor_lose_while_others_write(many: Api) -> None:
         state = page["nextPageState"]
 
     assert seen == [*range(50), *(n for n in range(51, 120) if n != 60), "new"]
+
+
+def test_pages_hold_what_stays_exactly_once_while_three_writers_write(many: Api, api: Api) -> None:
+    stop = threading.Event()
+
+    def write(writer: int) -> int:
+        client = Api(api.url, api.token, collection=many.collection)
+        rounds = 0
+        while not stop.is_set():
+            passing = {"_id": f"passing {writer} {rounds}"}
+            client.run("insertOne", document=passing)
+            client.run("updateMany", filter={"_id": {"$lt": 120}}, update={"$inc": {"n": 1}})
+            client.run("findOneAndReplace", filter={"_id": 7 * rounds % 120}, replacement={"n": 0})
+            client.run("deleteOne", filter=passing)
+            rounds += 1
+        client.http.close()
+        return rounds
+
+    with ThreadPoolExecutor(3) as pool:
+        writers = [pool.submit(write, number) for number in range(3)]
+        try:
+            seen = [identifier for _ in range(10) for page in pages(many) for identifier in page]
+        finally:
+            stop.set()
+        rounds = sum(writer.result() for writer in writers)
+
+    assert rounds > 3
+    assert [identifier for identifier in seen if isinstance(identifier, int)] == list(range(120)) * 10
 
 
 def test_a_page_state_that_was_altered_is_refused(many: Api) -> None:
