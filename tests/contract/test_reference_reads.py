@@ -39,3 +39,9 @@ def test_booleans_are_taken_from_what_stands_for_them(numbers: Api, ordered: Any
 
     assert answer["status"] == {"insertedIds": []}
     assert error_code(answer) == "DOCUMENT_ALREADY_EXISTS"
+
+
+def test_an_id_may_stand_in_a_not_below_an_or(numbers: Api) -> None:
+    answer = numbers.run("find", filter={"$or": [{"$not": {"_id": 1}}, {"n": 7}]}, sort={"_id": 1})
+
+    assert [document["_id"] for document in answer["data"]["documents"]] == [0, 2]

@@ -108,7 +108,7 @@ class _Scope:
         return replace(self, in_or=in_or, level=self.level + 1)
 
     def opposite(self) -> "_Scope":
-        return replace(self, negated=not self.negated, level=self.level + 1)
+        return replace(self, negated=not self.negated, in_or=False, level=self.level + 1)
 
 
 @dataclass(frozen=True, slots=True)
