@@ -45,3 +45,19 @@ def test_an_id_may_stand_in_a_not_below_an_or(numbers: Api) -> None:
     answer = numbers.run("find", filter={"$or": [{"$not": {"_id": 1}}, {"n": 7}]}, sort={"_id": 1})
 
     assert [document["_id"] for document in answer["data"]["documents"]] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ({"filter": {"$lexical": "words"}}, "LEXICAL_NOT_ENABLED_FOR_COLLECTION"),
+        ({"filter": {"$lexical": {"$exists": True}}}, "LEXICAL_NOT_ENABLED_FOR_COLLECTION"),
+        ({"filter": {"$lexical": {"$match": 5}}}, "LEXICAL_NOT_ENABLED_FOR_COLLECTION"),
+        ({"sort": {"$lexical": 5}}, "LEXICAL_NOT_ENABLED_FOR_COLLECTION"),
+        ({"sort": {"n": 1, "$lexical": "words"}}, "LEXICAL_NOT_ENABLED_FOR_COLLECTION"),
+        ({"sort": {"n": 2, "": 1}}, "SORT_CLAUSE_PATH_INVALID"),
+    ],
+)
+@pytest.mark.parametrize("command", ["find", "findOne"])
+def test_the_check_that_comes_first_answers(numbers: Api, command: str, members: dict[str, Any], code: str) -> None:
+    assert error_code(numbers.run(command, **members)) == code
