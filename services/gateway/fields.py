@@ -1,5 +1,6 @@
 """Reading the members of a command: known names, JSON types, and values within their constraints."""
 
+import re
 from collections.abc import Collection, Sequence
 from decimal import Decimal
 
@@ -7,7 +8,11 @@ from services.documents.codec import JsonObject, JsonValue, encode, json_type
 from services.runtime.errors import DataApiError
 
 _SHOWN_CHARACTERS = 1000
-_INTEGER_DIGITS = 100
+_INTEGER_LIMIT = 1 << 31
+#: Strings that are taken as a boolean, and those that are taken as no value at all.
+_BOOLEANS = {**dict.fromkeys(("true", "True", "TRUE"), True), **dict.fromkeys(("false", "False", "FALSE"), False)}
+_ABSENT = ("", "null")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,100}")
 
 
 class Fields:
@@ -54,32 +59,34 @@ class Fields:
         raise self._mismatch(name, "a string", value)
 
     def boolean(self, name: str) -> bool:
-        """Return a boolean; False when absent or null. The strings "true" and "false" are taken too."""
+        """Return a boolean; False when absent or null. Integers and the words for both are taken too."""
         value = self.get(name)
-        if value is None:
+        text = value.strip() if isinstance(value, str) else None
+        if value is None or text in _ABSENT:
             return False
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, str) and value in ("true", "false"):
-            return value == "true"
+        if isinstance(value, int):
+            return value != 0
+        if text in _BOOLEANS:
+            return _BOOLEANS[text]
         raise self._mismatch(name, "a boolean", value)
 
     def integer(self, name: str) -> int | None:
-        """Return an integer; None when absent or null. Fractions are cut, strings of digits taken."""
+        """Return an integer of 32 bits; None when absent or null. Fractions are cut, strings of digits taken."""
         value = self.get(name)
-        if value is None:
+        text = value.strip() if isinstance(value, str) else None
+        if value is None or text in _ABSENT:
             return None
-        # An exponent of millions would take forever to write out as an integer.
-        if isinstance(value, Decimal) and value.adjusted() > _INTEGER_DIGITS:
-            raise self._mismatch(name, f"an integer of at most {_INTEGER_DIGITS} digits", value)
+        number: int | Decimal | None = None
         if isinstance(value, int | Decimal) and not isinstance(value, bool):
-            return int(value)
-        if isinstance(value, str):
-            try:
-                return int(value)
-            except ValueError:
-                pass  # answered like every other value that is no integer
-        raise self._mismatch(name, "an integer", value)
+            number = value
+        elif text is not None and _INTEGER.fullmatch(text):
+            number = int(text)
+        if number is None:
+            raise self._mismatch(name, "an integer", value)
+        # The bounds come first: an exponent of millions would take forever to write out as an integer.
+        if not -_INTEGER_LIMIT - 1 < number < _INTEGER_LIMIT:
+            raise self._mismatch(name, "an integer of 32 bits", value)
+        return int(number)
 
     def object(self, name: str) -> JsonObject | None:
         """Return an object; None when absent or null."""

@@ -93,6 +93,13 @@ def _read_options(context: Context, fields: Fields) -> _Options:
     known = ("limit", "skip", "pageState", "pagingState", "includeSimilarity", "includeSortVector")
     given = fields.nested("options", known)
     limit, skip = given.integer("limit"), given.integer("skip")
+    options = _Options(
+        limit,
+        skip or 0,
+        given.string("pageState") or given.string("pagingState"),
+        given.boolean("includeSimilarity"),
+        given.boolean("includeSortVector"),
+    )
     by_vector = isinstance(sort := fields.get("sort"), dict) and "$vector" in sort
     most = context.limits.vector_find_documents
     if limit is not None and limit <= 0:
@@ -106,13 +113,7 @@ def _read_options(context: Context, fields: Fields) -> _Options:
     elif skip is not None and by_vector:
         given.refuse("skip", skip, "it cannot be used with a sort by `$vector`")
     fields.finish()
-    return _Options(
-        limit,
-        skip or 0,
-        given.string("pageState") or given.string("pagingState"),
-        given.boolean("includeSimilarity"),
-        given.boolean("includeSortVector"),
-    )
+    return options
 
 
 def _most_documents(context: Context, clause: SortClause, remaining: int | None) -> int:

@@ -112,7 +112,7 @@ class _Scope:
         return replace(self, in_or=in_or, level=self.level + 1)
 
     def opposite(self) -> "_Scope":
-        return replace(self, negated=not self.negated, level=self.level + 1)
+        return replace(self, negated=not self.negated, in_or=False, level=self.level + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +244,12 @@ class _Parser:
         return self._value(place, operand)
 
     def _special(self, name: str, operator: str, operand: JsonValue, scope: _Scope) -> pb.Filter:
+        if name == "$lexical" and not self._collection.options.lexical.enabled:
+            raise DataApiError(
+                "LEXICAL_NOT_ENABLED_FOR_COLLECTION",
+                keyspace=self._collection.keyspace,
+                collection=self._collection.name,
+            )
         if self._indexing.deny_all:
             raise DataApiError("FILTER_PATH_UNINDEXED", path=name)
         if name == "$lexical" and operator == "$match":
@@ -258,12 +264,6 @@ class _Parser:
             raise _invalid(f"`$match` takes a string, found {json_type(operand)}")
         if scope.negated:
             raise _invalid("`$match` cannot be negated")
-        if not self._collection.options.lexical.enabled:
-            raise DataApiError(
-                "LEXICAL_NOT_ENABLED_FOR_COLLECTION",
-                keyspace=self._collection.keyspace,
-                collection=self._collection.name,
-            )
         return _node(("$lexical",), pb.Condition(matches_text=operand))
 
     # --- ids ---

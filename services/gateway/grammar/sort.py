@@ -6,7 +6,7 @@ from typing import Any
 from orrery.store.v1 import store_pb2
 
 from services.documents.codec import JsonObject, JsonValue, json_type
-from services.documents.paths import parse_path
+from services.documents.paths import Path, parse_path
 from services.gateway.collection import Collection
 from services.gateway.grammar.vector import (
     BINARY,
@@ -19,7 +19,8 @@ from services.gateway.grammar.vector import (
 from services.gateway.limits import Limits
 from services.runtime.errors import DataApiError
 
-_ALONE = ("$vector", "$vectorize", "$lexical")
+#: Sorts that go with no other. Of several the first one here is looked at.
+_ALONE = ("$lexical", "$vector", "$vectorize")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ def parse_sort(clause: JsonValue, collection: Collection, limits: Limits) -> Sor
         raise DataApiError("SORT_CLAUSE_INVALID", problem=f"it must be an object, found {json_type(clause)}")
     for name in _ALONE:
         if name in clause:
+            if name == "$lexical" and not collection.options.lexical.enabled:
+                raise DataApiError(
+                    "LEXICAL_NOT_ENABLED_FOR_COLLECTION", keyspace=collection.keyspace, collection=collection.name
+                )
             if len(clause) > 1:
                 raise DataApiError("SORT_CLAUSE_INVALID", problem=f"`{name}` cannot be combined with other sorts")
             return _special(name, clause[name], collection)
@@ -81,8 +86,6 @@ def _special(name: str, value: JsonValue, collection: Collection) -> SortClause:
     if name == "$lexical":
         if not isinstance(value, str):
             raise DataApiError("SORT_CLAUSE_INVALID", problem=f"`$lexical` takes a string, found {json_type(value)}")
-        if not collection.options.lexical.enabled:
-            raise DataApiError("LEXICAL_NOT_ENABLED_FOR_COLLECTION", **place)
         return LexicalSort(value)
     vector = collection.options.vector
     if name == "$vectorize":
@@ -110,19 +113,24 @@ def _read_vector(value: JsonValue) -> Float32:
 
 def _fields(clause: JsonObject, collection: Collection, limits: Limits) -> store_pb2.FieldSort:
     message = store_pb2.FieldSort(max_candidates=limits.sort_candidates)
-    for name, value in clause.items():
-        if name.startswith("$"):
-            raise DataApiError("SORT_CLAUSE_PATH_INVALID", path=name, problem="it starts with '$'")
-        try:
-            path = parse_path(name)
-        except ValueError as problem:
-            raise DataApiError("SORT_CLAUSE_PATH_INVALID", path=name, problem=problem) from None
+    # All paths are looked at before any value.
+    paths = [_path(name) for name in clause]
+    for path, (name, value) in zip(paths, clause.items(), strict=True):
         if isinstance(value, bool) or not isinstance(value, int) or value not in (1, -1):
             raise _bad_value(name, "it must be the integer 1 (ascending) or -1 (descending)")
         if not collection.indexing.includes(path):
             raise DataApiError("SORT_CLAUSE_PATH_UNINDEXED", path=name)
         message.fields.append(store_pb2.SortField(path=store_pb2.Path(segments=path), descending=value == -1))
     return message
+
+
+def _path(name: str) -> Path:
+    if name.startswith("$"):
+        raise DataApiError("SORT_CLAUSE_PATH_INVALID", path=name, problem="it starts with '$'")
+    try:
+        return parse_path(name)
+    except ValueError as problem:
+        raise DataApiError("SORT_CLAUSE_PATH_INVALID", path=name, problem=problem) from None
 
 
 def _bad_value(path: str, problem: str) -> DataApiError:

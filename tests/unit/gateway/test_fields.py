@@ -22,23 +22,53 @@ def code(read: Any) -> str:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(5, 5), ("5", 5), (Decimal("5.7"), 5), (Decimal("-0.5"), 0), (None, None), ("-3", -3)],
+    [
+        (5, 5),
+        ("5", 5),
+        (" +5 ", 5),
+        (Decimal("5.7"), 5),
+        (Decimal("-0.5"), 0),
+        (Decimal("1E-999999999"), 0),
+        (None, None),
+        ("", None),
+        ("null", None),
+        ("-3", -3),
+        ((1 << 31) - 1, (1 << 31) - 1),
+        (-(1 << 31), -(1 << 31)),
+    ],
 )
 def test_integers_are_read_from_what_stands_for_one(value: JsonValue, expected: int | None) -> None:
     assert fields(a=value).integer("a") == expected
 
 
-@pytest.mark.parametrize("value", [True, "x", "5.5", {}, [], Decimal("1E+999999999")])
+@pytest.mark.parametrize(
+    "value", [True, "x", "5.5", "1_0", "٣", {}, [], Decimal("1E+999999999"), 1 << 31, str(1 << 31)]
+)
 def test_what_is_no_integer_is_a_mismatch(value: JsonValue) -> None:
     assert code(lambda: fields(a=value).integer("a")) == "REQUEST_STRUCTURE_MISMATCH"
 
 
-@pytest.mark.parametrize(("value", "expected"), [(True, True), ("true", True), ("false", False), (None, False)])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (True, True),
+        ("true", True),
+        (" TRUE ", True),
+        ("True", True),
+        (7, True),
+        ("false", False),
+        ("FALSE", False),
+        (0, False),
+        ("", False),
+        ("null", False),
+        (None, False),
+    ],
+)
 def test_booleans(value: JsonValue, expected: bool) -> None:
     assert fields(a=value).boolean("a") is expected
 
 
-@pytest.mark.parametrize("value", [1, "yes", "TRUE", [], {}])
+@pytest.mark.parametrize("value", [Decimal("1.5"), "yes", "tRue", "1", [], {}])
 def test_what_is_no_boolean_is_a_mismatch(value: JsonValue) -> None:
     assert code(lambda: fields(a=value).boolean("a")) == "REQUEST_STRUCTURE_MISMATCH"
 

@@ -419,8 +419,18 @@ def test_other_conditions_on_special_fields_are_refused(clause: JsonValue, code:
     assert refusal(clause, LEXICAL) == code
 
 
-def test_match_needs_a_collection_with_lexical_search() -> None:
-    assert refusal({"$lexical": {"$match": "x"}}) == "LEXICAL_NOT_ENABLED_FOR_COLLECTION"
+@pytest.mark.parametrize(
+    "clause",
+    [
+        {"$lexical": {"$match": "x"}},
+        {"$lexical": {"$match": 5}},
+        {"$lexical": {"$exists": True}},
+        {"$lexical": "x"},
+        {"$not": {"$lexical": {"$match": "x"}}},
+    ],
+)
+def test_words_need_a_collection_with_lexical_search(clause: JsonValue) -> None:
+    assert refusal(clause) == "LEXICAL_NOT_ENABLED_FOR_COLLECTION"
 
 
 # --- the seed of an upsert --------------------------------------------------

@@ -95,6 +95,7 @@ def test_texts_sort_by_their_vector_or_by_their_words() -> None:
         ({"": 1}, "SORT_CLAUSE_PATH_INVALID"),
         ({"$gt": 1}, "SORT_CLAUSE_PATH_INVALID"),
         ({"a&b": 1}, "SORT_CLAUSE_PATH_INVALID"),
+        ({"age": 2, "": 1}, "SORT_CLAUSE_PATH_INVALID"),
         ({"$vector": "x"}, "SORT_CLAUSE_VALUE_INVALID"),
         ({"$vector": None}, "SORT_CLAUSE_VALUE_INVALID"),
         ({"$vector": {"binary": "PczMzT5MzM0="}}, "SORT_CLAUSE_VALUE_INVALID"),
@@ -123,6 +124,8 @@ def test_sorts_that_are_refused(clause: JsonValue, code: str) -> None:
         ({"$vectorize": "x"}, PLAIN, "EMBEDDING_SERVICE_NOT_CONFIGURED"),
         ({"$vectorize": "x"}, VECTORS, "EMBEDDING_SERVICE_NOT_CONFIGURED"),
         ({"$lexical": "x"}, VECTORS, "LEXICAL_NOT_ENABLED_FOR_COLLECTION"),
+        ({"$lexical": 5}, VECTORS, "LEXICAL_NOT_ENABLED_FOR_COLLECTION"),
+        ({"$vector": [1, 2], "$lexical": "x"}, VECTORS, "LEXICAL_NOT_ENABLED_FOR_COLLECTION"),
     ],
 )
 def test_sorts_that_a_collection_does_not_offer(clause: JsonValue, target: Collection, code: str) -> None:
