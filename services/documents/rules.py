@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.documents.codec import JsonObject, JsonValue, json_type
+from services.documents.codec import JsonObject, JsonValue, encode, json_type
 from services.documents.indexing import Indexing
 from services.documents.paths import Path, format_path
 from services.documents.values import EXTENSIONS, extension_of, id_key, is_object_id, is_uuid
@@ -10,6 +10,7 @@ from services.runtime.errors import DataApiError
 
 #: Instants are 64-bit integers everywhere: in the contracts, in the index, and in the clients.
 MAX_DATE_MILLIS = (1 << 63) - 1
+_SHOWN_CHARACTERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ def check_id(identifier: JsonValue) -> None:
         id_key(identifier)
     except ValueError:
         found = extension_of(identifier) or json_type(identifier)
-        raise DataApiError("SHRED_BAD_DOCID_TYPE", problem=f"found {found}") from None
+        shown = encode(identifier).decode()[:_SHOWN_CHARACTERS]
+        raise DataApiError("SHRED_BAD_DOCID_TYPE", problem=f"found {found}, {shown}") from None
 
 
 def check_document(document: JsonObject, size: int, limits: DocumentLimits, indexing: Indexing) -> None:
@@ -153,7 +155,9 @@ def _check_extension(name: str, content: JsonValue, path: Path, indexed: bool) -
     }[name]
     if not valid:
         raise DataApiError(
-            "SHRED_BAD_EJSON_VALUE", path=_place(path), problem=f"{name} has the value {str(content)[:100]!r}"
+            "SHRED_BAD_EJSON_VALUE",
+            path=_place(path),
+            problem=f"{name} has the value {str(content)[:_SHOWN_CHARACTERS]!r}",
         )
 
 

@@ -94,3 +94,11 @@ def test_responses_of_an_unordered_insert(documents: Api) -> None:
 
 def test_unknown_options_are_refused(documents: Api) -> None:
     assert error_code(documents.run("insertMany", documents=[{}], options={"x": 1})) == "COMMAND_FIELD_UNKNOWN"
+
+
+@pytest.mark.parametrize("ordered", [1, "True", " TRUE "])
+def test_booleans_are_taken_from_what_stands_for_them(one: Api, ordered: Any) -> None:
+    answer = one.run("insertMany", documents=[{"_id": 1}, {"_id": 9}], options={"ordered": ordered})
+
+    assert answer["status"] == {"insertedIds": []}
+    assert error_code(answer) == "DOCUMENT_ALREADY_EXISTS"
