@@ -1,5 +1,6 @@
 """JSON to values and back without loss: big integers and decimals come back as they were sent."""
 
+import json
 import re
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple, TypeAlias
@@ -45,6 +46,16 @@ def decode(text: bytes | msgspec.Raw) -> JsonValue:
     except (msgspec.DecodeError, ValueError) as error:
         raise JsonError(str(error)) from error
     return value
+
+
+def first_text(text: bytes) -> bytes:
+    """Return the first JSON text of bytes that something follows; all of it where it does not begin with one."""
+    try:
+        decoded = text.decode().lstrip()
+        _, end = json.JSONDecoder().raw_decode(decoded)
+    except (ValueError, RecursionError):
+        return text
+    return decoded[:end].encode()
 
 
 def decode_object(text: bytes | msgspec.Raw) -> JsonObject:

@@ -10,6 +10,7 @@ from services.documents.codec import (
     JsonValue,
     NestingError,
     decode,
+    first_text,
     json_type,
     long_number,
     measure,
@@ -117,6 +118,10 @@ def _decode_body(body: bytes, limits: Limits) -> JsonValue:
     except NestingError:
         raise _too_large(f"the body is nested over {limits.nesting_depth} levels deep") from None
     except JsonError as error:
+        # The reference reads one object and no further: a stray brace behind it does no harm.
+        first = first_text(body)
+        if len(first) < len(body.strip()):
+            return _decode_body(first, limits)
         raise DataApiError("REQUEST_NOT_JSON", problem=str(error)) from None
     sizes = measure(value)
     if named_members(body) != sizes.members:

@@ -87,7 +87,8 @@ def test_a_charset_is_fine(api: Api) -> None:
         (b"{wrong}", "REQUEST_NOT_JSON"),
         (b"wrong", "REQUEST_NOT_JSON"),
         (b'{"find": {', "REQUEST_NOT_JSON"),
-        (b'{"find": {}} {}', "REQUEST_NOT_JSON"),
+        (b'{"find": {"a": NaN}} }', "REQUEST_NOT_JSON"),
+        (b'{"find": {"filter": {"a": 1, "a": 2}}} }', "REQUEST_NOT_JSON"),
         (b'{"find": {"filter": {"a": NaN}}}', "REQUEST_NOT_JSON"),
         (b'{"find": {"filter": {"a": "\xff"}}}', "REQUEST_NOT_JSON"),
         (b'{"find": {"filter": {"a": 1, "a": 2}}}', "REQUEST_NOT_JSON"),
@@ -114,6 +115,11 @@ def test_a_body_that_is_no_command(api: Api, body: bytes, code: str) -> None:
     assert response.status_code == 200
     assert error_code(response) == code
     assert response.json().keys() == {"errors"}
+
+
+@pytest.mark.parametrize("behind", [b"}", b" {}", b" trailing", b"\n]"])
+def test_what_stands_behind_the_object_is_not_read(api: Api, behind: bytes) -> None:
+    assert "keyspaces" in api.raw("/v1", b'{"findKeyspaces": {}}' + behind).json()["status"]
 
 
 def test_an_unknown_command_names_its_level_and_the_known_ones(api: Api) -> None:

@@ -14,6 +14,7 @@ from services.documents.codec import (
     decode,
     decode_object,
     encode,
+    first_text,
     json_type,
     long_number,
     measure,
@@ -105,3 +106,18 @@ def test_long_numbers_are_found_outside_strings(text: bytes, length: int | None)
 )
 def test_types_are_named(value: JsonValue, name: str) -> None:
     assert json_type(value) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        (b' {"a": "}"} }', b'{"a": "}"}'),
+        (b'"\xc3\xa9" x', b'"\xc3\xa9"'),
+        (b"{} {}", b"{}"),
+        (b"{", b"{"),
+        (b"\xff", b"\xff"),
+        (b"[" * 100_000, b"[" * 100_000),
+    ],
+)
+def test_the_first_of_several_texts(text: bytes, first: bytes) -> None:
+    assert first_text(text) == first
