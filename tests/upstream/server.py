@@ -57,7 +57,7 @@ class Upstream:
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._dimensions = {
-            model.name: model.dimension for provider in load_catalogue({}).all() for model in provider.models
+            model.name: model.dimension for provider in load_catalogue().all() for model in provider.models
         }
 
     def __enter__(self) -> "Upstream":

@@ -22,7 +22,7 @@ providers:
   - id: p
     display_name: P
     wire: openai
-    url: u
+    url: http://u
     authentication: {shared_secret: true}
     parameters: [{name: region, type: string, help: h, required: true}]
     models:
@@ -44,7 +44,7 @@ def credentials(tmp_path: Path) -> Iterator[CredentialStore]:
 
 def check(credentials: CredentialStore, catalogue: Catalogue | None = None, **service: Any) -> Service:
     """Check a service for the database `d`."""
-    return check_service(Service(**service), "d", catalogue or load_catalogue({}), credentials)
+    return check_service(Service(**service), "d", catalogue or load_catalogue(), credentials)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_retired_models_and_required_parameters(
 ) -> None:
     authentication = {} if says == "NONE nor HEADER" else {"providerKey": "my-key"}
     with pytest.raises(DataApiError) as caught:
-        check(credentials, load_catalogue({}, RETIRED), provider="p", authentication=authentication, **service)
+        check(credentials, load_catalogue(text=RETIRED), provider="p", authentication=authentication, **service)
 
     assert caught.value.code == code
     assert says in caught.value.message

@@ -27,7 +27,7 @@ from tests.upstream.server import Upstream
 
 SERVICE = pb.Service(provider="huggingface", model=MODEL_NAME, dimension=384)
 SECRETS = pb.RequestSecrets(api_key=PROVIDER_SECRET)
-JINA = next(provider for provider in load_catalogue({}).all() if provider.id == "jinaAI")
+JINA = next(provider for provider in load_catalogue().all() if provider.id == "jinaAI")
 
 
 class Embedder:
@@ -162,11 +162,11 @@ def test_a_long_message_in_any_script_arrives(embedder: Embedder, upstream: Upst
 
 
 def test_a_parameter_cannot_stand_for_the_model() -> None:
-    model = EmbeddingModel(JINA, JINA.models[0], 768, {"model": "another", "task": "separation"})
+    model = EmbeddingModel(JINA, JINA.models[-1], 256, {"model": "another", "task": "separation"})
 
     body = openai_style.request_body(model, ["x"])
 
-    assert body == {"input": ["x"], "model": JINA.models[0].name, "task": "separation"}
+    assert body == {"input": ["x"], "model": "jina-embeddings-v3", "task": "separation", "dimensions": 256}
 
 
 def test_secrets_and_texts_are_in_no_log(embedder: Embedder, upstream: Upstream) -> None:
