@@ -12,6 +12,8 @@ from services.embedder.entries import Model, Provider
 
 _HOST_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+# Left as they are, because HTTP clients undo their encoding, and a signature is over what is sent.
+_SAFE_IN_MODELS = "/@:"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -28,7 +30,7 @@ def address(provider: Provider, model: Model, parameters: Mapping[str, object]) 
     def filled(match: re.Match[str]) -> str:
         name = match[1]
         if name == "modelId":
-            return _path(name, model.name, safe="/@")
+            return _path(name, model.name, safe=_SAFE_IN_MODELS)
         value = parameters.get(name, defaults.get(name))
         if not isinstance(value, str):
             raise ValueError(f"the parameter '{name}' is needed")

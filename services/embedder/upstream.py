@@ -195,7 +195,9 @@ def _said(model: EmbeddingModel, response: httpx.Response, keys: Mapping[str, Se
     for key in keys.values():
         said = key.scrub(said)
     if response.status_code in (401, 403):
-        said += ". Check the key: replace a stored one with `orrery keys remove` and `orrery keys add`"
+        said = (
+            f"{said.rstrip('. ')}. Check the key: replace a stored one with `orrery keys remove` and `orrery keys add`"
+        )
     return said if len(said) <= _SHOWN_CHARACTERS else f"{said[:_SHOWN_CHARACTERS]}..."
 
 

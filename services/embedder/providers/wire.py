@@ -166,7 +166,7 @@ def vectors_at(body: Any, path: str) -> Any:
 def tokens_at(body: Any, path: str) -> int:
     """Return a count of tokens, 0 where the answer has none."""
     value = member_at(body, path)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    return int(value) if _is_number(value) and 0 <= value < float("inf") else 0
 
 
 def error_text(body: Any, paths: Sequence[str]) -> str | None:
