@@ -1,5 +1,6 @@
 """What every wire format reads and writes, typed; and what the catalogue says of a request, worked out for one."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -171,9 +172,12 @@ def tokens_at(body: Any, path: str) -> int:
 
 def error_text(body: Any, paths: Sequence[str]) -> str | None:
     """Return the message of an error body: the first path that has one, None where none has; lists are joined."""
-    for path in paths:
-        found = member_at(body, path)
-        text = "; ".join(map(str, found)) if isinstance(found, list) else "" if found is None else str(found)
-        if text:
-            return text
-    return None
+    return next((text for path in paths if (text := _text(member_at(body, path)))), None)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "; ".join(map(_text, value))
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False) if value not in (None, {}) else ""
