@@ -126,7 +126,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `any_name` makes it stand for every name that is not listed; `sent` false keeps its name out of requests.
     `prefixes` (before each text) and `tasks` (a member of the body) tell documents from queries, for collections that
-    ask for it with the parameter `asymmetric`. Limits are in tokens and are the provider's own where they are known.
+    ask for it with the parameter `asymmetric`. Limits are in texts and tokens; where one is given it goes before the
+    provider's.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sent: bool = True
     prefixes: ByPurpose | None = None
     tasks: MemberByPurpose | None = None
+    max_batch_size: Positive | None = None
     max_tokens_per_text: Positive | None = None
     max_tokens_per_request: Positive | None = None
 

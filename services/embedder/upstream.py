@@ -62,7 +62,7 @@ class Upstream:
         `keys` are secrets by the provider's names for them; `deadline` is in `time.monotonic` seconds. One batch that
         fails fails the call and ends the others. Raises `DataApiError` with the `EMBEDDING_PROVIDER_*` codes.
         """
-        size = model.provider.max_batch_size
+        size = model.max_batch_size
         batches = [texts[at : at + size] for at in range(0, len(texts), size)]
         gate = asyncio.Semaphore(self._settings.concurrent_batches)
 

@@ -186,6 +186,12 @@ class Vertex(Format):
                 raise Refusal(400, f"unknown members of an instance: {list(instance)}")
         return [instance["content"] for instance in instances]
 
+    def check(self, call: Call, token: str) -> Wanted:
+        wanted = super().check(call, token)
+        if "gemini-embedding-001" in call.path and len(wanted.texts) > 1:
+            raise Refusal(400, "gemini-embedding-001 takes one instance a request")
+        return wanted
+
     def read_members(self, body: dict[str, Any]) -> dict[str, Any]:
         if not body.keys() <= {"instances", "parameters"}:
             raise Refusal(400, f"unknown members: {list(body)}")
@@ -239,11 +245,21 @@ FORMATS: dict[str, Format] = {
     ),
     "cohere": Cohere(
         "/v2/embed",
-        {"embed-english-v3.0": 1024, "embed-english-v2.0": 4096},
+        {
+            **{f"embed-{name}-v3.0": 1024 for name in ("english", "multilingual")},
+            **{f"embed-{name}-light-v3.0": 384 for name in ("english", "multilingual")},
+            "embed-english-v2.0": 4096,
+            "embed-v4.0": 0,
+        },
         texts="texts",
         batch=96,
-        members={"input_type": ("search_document", "search_query"), "embedding_types": (["float"],)},
+        members={
+            "input_type": ("search_document", "search_query"),
+            "embedding_types": (["float"],),
+            "output_dimension": (256, 512, 1024, 1536),
+        },
         required=("input_type", "embedding_types"),
+        dimensions="output_dimension",
         error="message",
     ),
     "huggingface": Rows(
@@ -282,11 +298,10 @@ FORMATS: dict[str, Format] = {
     ),
     "nvidia": Format(
         "/v1/embeddings",
-        {"NV-Embed-QA": 1024},
+        {"NV-Embed-QA": 1024, "nvidia/nv-embedqa-e5-v5": 1024},
         batch=8,
         members={"input_type": ("passage", "query")},
         required=("input_type",),
-        error="detail",
         needs_key=False,
     ),
     "upstageAI": Format(
@@ -298,10 +313,16 @@ FORMATS: dict[str, Format] = {
     ),
     "vertexai": Vertex(
         "/v1/projects/my-project/locations/us-central1/publishers/google/models/(?P<model>[^/]+):predict",
-        {"textembedding-gecko@003": 768},
+        {
+            "textembedding-gecko@003": 768,
+            "text-embedding-005": 0,
+            "text-multilingual-embedding-002": 0,
+            "gemini-embedding-001": 0,
+        },
         batch=5,
-        members={"autoTruncate": _BOOLEAN},
+        members={"autoTruncate": _BOOLEAN, "outputDimensionality": None},
         names_model=False,
+        dimensions="outputDimensionality",
     ),
     "voyageAI": Format(
         "/v1/embeddings",

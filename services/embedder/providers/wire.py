@@ -39,6 +39,16 @@ class EmbeddingModel:
         return self.model.name + (suffixes.of(self.purpose) if suffixes is not None else "")
 
     @property
+    def max_batch_size(self) -> int:
+        """The most texts that one request may have."""
+        return self.model.max_batch_size or self.provider.max_batch_size
+
+    @property
+    def max_tokens_per_request(self) -> int | None:
+        """The most tokens that one request may have, None where there is no such limit or it is not known."""
+        return self.model.max_tokens_per_request or self.provider.max_tokens_per_request
+
+    @property
     def asymmetric(self) -> bool:
         """Whether the collection asked for documents and queries to be told apart."""
         return self.parameters.get(ASYMMETRIC_PARAMETER) is True

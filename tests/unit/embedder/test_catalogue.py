@@ -7,7 +7,7 @@ import pytest
 from services.embedder.catalogue import CatalogueSettings, load_catalogue
 from services.embedder.entries import CatalogueError, Provider
 
-#: Models and dimensions of the Data API's catalogue; (least, most, default) where a collection chooses.
+#: Models and dimensions: the Data API's, and some of providers that it has switched off or hosts itself; (least, most, default) where a collection chooses.
 MODELS = {
     "openai": {
         "text-embedding-3-small": (2, 1536, 1536),
@@ -20,7 +20,14 @@ MODELS = {
         "text-embedding-ada-002": 1536,
     },
     "bedrock": {"amazon.titan-embed-text-v1": 1536, "amazon.titan-embed-text-v2:0": (256, 1024, 1024)},
-    "cohere": {"embed-english-v3.0": 1024, "embed-english-v2.0": 4096},
+    "cohere": {
+        "embed-english-v3.0": 1024,
+        "embed-english-v2.0": 4096,
+        "embed-english-light-v3.0": 384,
+        "embed-multilingual-v3.0": 1024,
+        "embed-multilingual-light-v3.0": 384,
+        "embed-v4.0": (256, 1536, 1536),
+    },
     "huggingface": {
         "sentence-transformers/all-MiniLM-L6-v2": 384,
         "intfloat/multilingual-e5-large": 1024,
@@ -35,9 +42,14 @@ MODELS = {
         "jina-embeddings-v3": (1, 1024, 1024),
     },
     "mistral": {"mistral-embed": 1024},
-    "nvidia": {"NV-Embed-QA": 1024},
+    "nvidia": {"NV-Embed-QA": 1024, "nvidia/nv-embedqa-e5-v5": 1024},
     "upstageAI": {"solar-embedding-1-large": 4096},
-    "vertexai": {"textembedding-gecko@003": 768},
+    "vertexai": {
+        "textembedding-gecko@003": 768,
+        "text-embedding-005": (1, 768, 768),
+        "text-multilingual-embedding-002": (1, 768, 768),
+        "gemini-embedding-001": (1, 3072, 3072),
+    },
     "voyageAI": {
         **{f"voyage-{name}": 1024 for name in ("large-2-instruct", "law-2", "2", "finance-2", "multilingual-2")},
         **{f"voyage-{name}": 1536 for name in ("code-2", "large-2")},

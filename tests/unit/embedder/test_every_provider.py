@@ -72,6 +72,25 @@ def test_texts_become_vectors_in_their_order(stub: Any, provider: str, search: b
     assert (response.usage.total_tokens > 0) == (provider not in ("huggingface", "tei"))
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "dimension", "requests"),
+    [
+        ("cohere", "embed-v4.0", 512, 1),
+        ("vertexai", "text-embedding-005", 128, 1),
+        ("vertexai", "gemini-embedding-001", 3072, 3),
+        ("nvidia", "nvidia/nv-embedqa-e5-v5", 1024, 1),
+        ("bedrock", "amazon.titan-embed-text-v1", 1536, 3),
+        ("openaiCompatible", "my-org/my-model", 384, 1),
+    ],
+)
+def test_other_models_with_ways_of_their_own(
+    stub: Any, provider: str, model: str, dimension: int, requests: int, upstream: Upstream
+) -> None:
+    response = call(stub, provider, *TEXTS, service=SERVICES[provider].of(model, dimension).message())
+
+    assert (response.dimension, len(upstream.requests)) == (dimension, requests)
+
+
 @pytest.mark.parametrize("provider", FORMATS)
 def test_one_text_becomes_one_vector(stub: Any, provider: str) -> None:
     response = call(stub, provider, TEXTS[0])

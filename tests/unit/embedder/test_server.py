@@ -33,14 +33,14 @@ JINA = next(provider for provider in load_catalogue().all() if provider.id == "j
 class Embedder:
     """An embedder process whose Hugging Face is at a URL, and a channel to it."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, **environment: str) -> None:
         self.address = f"unix:{folder}/e.sock"
         self.log = folder / "log"
         endpoint = url + "/hf-inference/models/{modelId}/pipeline/feature-extraction"
         command = ["-m", "services.cli", "embedder", "--data-dir", str(folder / "data"), "--listen", self.address]
         self.process = subprocess.Popen(
             [sys.executable, *command, "--log-level", "debug"],
-            env={**os.environ, "ORRERY_PROVIDER_HUGGINGFACE_URL": endpoint},
+            env={**os.environ, "ORRERY_PROVIDER_HUGGINGFACE_URL": endpoint, **environment},
             stderr=self.log.open("w"),
         )
         self.channel = grpc.insecure_channel(self.address)
@@ -133,6 +133,59 @@ def test_a_host_that_is_not_there_is_told_from_one_that_fails(tmp_path: Path, ur
         assert code_of(caught.value) == code
     finally:
         running.stop()
+
+
+def test_an_operators_provider_needs_no_code(tmp_path: Path, upstream: Upstream) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        f"""
+providers:
+  - id: in-house
+    display_name: In house
+    wire: openai
+    url: "{upstream.url}/openaiCompatible/v1/embeddings"
+    authentication: {{none: true}}
+    models: [{{name: my-org/my-model, dimension: 384}}]
+"""
+    )
+    running = Embedder(tmp_path, upstream.url, ORRERY_PROVIDERS_FILE=str(file), ORRERY_ALLOW_PROVIDERS="deterministic")
+    try:
+        service = pb.Service(provider="in-house", model="my-org/my-model")
+        assert embed(running, "x", service=service, request_secrets=None).dimension == 384
+        assert embed(running, "x", service=pb.Service(provider="deterministic", model="hash")).dimension == 384
+    finally:
+        running.stop()
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"ORRERY_ALLOW_PROVIDERS": "local, smoke"}, ["ORRERY_ALLOW_PROVIDERS", "'smoke'"]),
+        ({"ORRERY_PROVIDER_SMOKE_URL": "http://h"}, ["ORRERY_PROVIDER_SMOKE_URL"]),
+        ({"ORRERY_PROVIDERS_FILE": "mine.yaml"}, ["mine.yaml", "'mine'", "models[0].dimension"]),
+    ],
+)
+def test_a_mistake_of_the_operator_ends_the_start_with_its_place(
+    tmp_path: Path, variables: dict[str, str], says: list[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "providers: [{id: mine, display_name: M, wire: openai, url: 'http://h', authentication: {}, "
+        "models: [{name: m, dimension: many}]}]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli", "embedder", "--data-dir", str(tmp_path / "data")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("orrery: ")
+    for part in says:
+        assert part in done.stderr
 
 
 @pytest.mark.parametrize(
