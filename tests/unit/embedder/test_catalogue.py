@@ -7,7 +7,8 @@ import pytest
 from services.embedder.catalogue import CatalogueSettings, load_catalogue
 from services.embedder.entries import CatalogueError, Provider
 
-#: Models and dimensions: the Data API's, and some of providers that it has switched off or hosts itself; (least, most, default) where a collection chooses.
+#: Models and dimensions: the Data API's, and some of providers that it has switched off or hosts itself.
+#: (least, most, default) where a collection chooses.
 MODELS = {
     "openai": {
         "text-embedding-3-small": (2, 1536, 1536),
