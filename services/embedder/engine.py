@@ -102,15 +102,17 @@ class EmbeddingEngine:
     def _keys(self, call: EmbedCall, provider: Provider) -> dict[str, Secret]:
         """Return the secrets for a call, by the provider's names for them.
 
-        Each is that of the request, else the collection's stored one. A provider that needs no key may get one.
+        Each is that of the request, where the provider takes that, else the collection's stored one. A provider that
+        needs no key may get one.
         """
         ways = provider.authentication
+        given = call.request_keys if ways.header or ways.none else {}
         keys: dict[str, Secret] = {}
         missing: list[str] = []
         for token in ways.tokens:
             name = call.service.authentication.get(token.accepted_token)
-            if token.accepted_header in call.request_keys:
-                keys[token.accepted_token] = call.request_keys[token.accepted_header]
+            if token.accepted_header in given:
+                keys[token.accepted_token] = given[token.accepted_header]
             elif name is not None:
                 stored = credential_name(name, token.accepted_token).removesuffix(f".{token.accepted_token}")
                 keys[token.accepted_token] = self._credentials.secret(
