@@ -157,6 +157,24 @@ providers:
         running.stop()
 
 
+def test_a_base_url_of_a_caller_is_asked_only_if_it_is_allowed(tmp_path: Path, upstream: Upstream) -> None:
+    base = f"{upstream.url}/openaiCompatible/v1"
+    running = Embedder(tmp_path, upstream.url, ORRERY_ALLOW_BASE_URLS=f"http://gpu:8000, {base}")
+
+    def service(url: str) -> pb.Service:
+        parameters = {"baseUrl": pb.ParameterValue(text=url)}
+        return pb.Service(provider="openaiCompatible", model="my-org/my-model", dimension=384, parameters=parameters)
+
+    try:
+        assert embed(running, "x", service=service(base)).dimension == 384
+        with pytest.raises(grpc.RpcError) as caught:
+            embed(running, "x", service=service(f"{upstream.url}/v1"))
+        assert code_of(caught.value) == "EMBEDDING_REQUEST_ENCODING_ERROR"
+        assert len(upstream.requests) == 1
+    finally:
+        running.stop()
+
+
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
