@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.live import Orrery
+from tests.upstream.formats import FORMATS
 from tests.upstream.server import Upstream
+from tests.upstream.signatures import AWS_ACCESS_ID
 
 #: The key that the upstream takes. Tests search every output for it.
 PROVIDER_SECRET = "sk-upstream-9f1c7e"
@@ -27,16 +29,15 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="session")
 def orrery(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Orrery]:
-    """A live server with the upstream for providers and a stored key `test-key` for each."""
-    models = f"{upstream.url}/hf-inference/models"
-    environment = {
-        "ORRERY_PROVIDER_HUGGINGFACE_URL": models + "/{modelId}/pipeline/feature-extraction",
-        "ORRERY_PROVIDER_JINAAI_URL": f"{upstream.url}/v1/embeddings",
-    }
+    """A live server with the upstream for every provider and a stored key `test-key` for those that take one."""
     limits = ("--limit", "max_collections=100", "--limit", "indexes_available=1000")
+    environment = {**upstream.environment(), "ORRERY_ALLOW_PROVIDERS": "deterministic"}
     with Orrery(tmp_path_factory.mktemp("orrery"), environment=environment, arguments=limits) as server:
-        for provider in ("huggingface", "jinaAI"):
-            server.add_key(provider, "test-key", PROVIDER_SECRET, "default")
+        for provider in FORMATS:
+            if provider == "bedrock":
+                server.add_key(provider, "test-key", f"{AWS_ACCESS_ID}\n{PROVIDER_SECRET}", "default")
+            elif provider != "nvidia":
+                server.add_key(provider, "test-key", PROVIDER_SECRET, "default")
         yield server
 
 

@@ -36,20 +36,24 @@ def add(
     name: Name,
     database: Annotated[list[str], typer.Option("--database", help="Database that may use it. May be repeated.")],
     from_env: Annotated[
-        str | None, typer.Option("--from-env", help="Variable that holds the secret.", metavar="VAR")
+        list[str] | None,
+        typer.Option(
+            "--from-env",
+            help="Variable that holds the secret; SECRET=VAR for a key of several, once for each.",
+            metavar="VAR",
+        ),
     ] = None,
-    token_name: Annotated[
-        str, typer.Option("--token-name", help="Which of the provider's tokens this is.")
-    ] = "providerKey",  # noqa: S107 - the name of a token, not a token
     data_dir: DataDir = Path(".orrery"),
     embedder: Address = None,
 ) -> None:
-    """Store a key. The secret comes from a hidden prompt, from standard input, or from a variable."""
-    secret = _read_secret(provider, name, from_env)
-    request = embedder_pb2.CreateCredentialRequest(
-        provider=provider, name=name, secrets={token_name: secret}, databases=database
-    )
-    response = _call(data_dir, embedder, lambda stub: stub.CreateCredential, request)
+    """Store a key.
+
+    Its secrets come from hidden prompts, from lines of standard input (one a secret), or from variables.
+    """
+    names = _secret_names(provider, data_dir, embedder)
+    secrets = _read_secrets(provider, name, names, from_env or [])
+    request = embedder_pb2.CreateCredentialRequest(provider=provider, name=name, secrets=secrets, databases=database)
+    response = _call(data_dir, embedder, lambda channel: _credentials(channel).CreateCredential, request)
     typer.echo(f"added {_describe(response.credential)}")
 
 
@@ -61,7 +65,7 @@ def list_keys(
 ) -> None:
     """List the keys with the databases that may use them; never their secrets."""
     request = embedder_pb2.ListCredentialsRequest(provider=provider)
-    response = _call(data_dir, embedder, lambda stub: stub.ListCredentials, request)
+    response = _call(data_dir, embedder, lambda channel: _credentials(channel).ListCredentials, request)
     table = Table("provider", "name", "databases", "created")
     for credential in response.credentials:
         created = credential.create_time.ToDatetime().isoformat(timespec="seconds") + "Z"
@@ -84,10 +88,10 @@ def scope(
     response: Any = None
     if add:
         widening = embedder_pb2.AddDatabasesRequest(provider=provider, name=name, databases=add)
-        response = _call(data_dir, embedder, lambda stub: stub.AddDatabases, widening)
+        response = _call(data_dir, embedder, lambda channel: _credentials(channel).AddDatabases, widening)
     if remove:
         narrowing = embedder_pb2.RemoveDatabasesRequest(provider=provider, name=name, databases=remove)
-        response = _call(data_dir, embedder, lambda stub: stub.RemoveDatabases, narrowing)
+        response = _call(data_dir, embedder, lambda channel: _credentials(channel).RemoveDatabases, narrowing)
     typer.echo(f"changed {_describe(response.credential)}")
 
 
@@ -95,22 +99,49 @@ def scope(
 def remove(provider: Provider, name: Name, data_dir: DataDir = Path(".orrery"), embedder: Address = None) -> None:
     """Remove a key. Collections that use it cannot embed until a key of the same name and scope is added."""
     request = embedder_pb2.DeleteCredentialRequest(provider=provider, name=name)
-    _call(data_dir, embedder, lambda stub: stub.DeleteCredential, request)
+    _call(data_dir, embedder, lambda channel: _credentials(channel).DeleteCredential, request)
     typer.echo(f"removed {provider} key {name}")
 
 
-def _read_secret(provider: str, name: str, variable: str | None) -> str:
-    if variable is not None:
-        secret = os.environ.get(variable, "")
-        if not secret:
-            raise typer.BadParameter(f"the variable {variable} is not set", param_hint="--from-env")
-        return secret
+def _secret_names(provider: str, data_dir: Path, address: str | None) -> list[str]:
+    """Return the names of the secrets that a key of a provider has; the usual one where it takes no stored keys."""
+    request = embedder_pb2.ListProvidersRequest()
+    response = _call(data_dir, address, lambda channel: _embedder(channel).ListProviders, request)
+    names = [
+        token.accepted
+        for item in response.providers
+        if item.id == provider
+        for way in item.authentications
+        if way.type == embedder_pb2.AUTHENTICATION_TYPE_SHARED_SECRET
+        for token in way.tokens
+    ]
+    return names or ["providerKey"]
+
+
+def _read_secrets(provider: str, name: str, names: list[str], variables: list[str]) -> dict[str, str]:
+    if variables:
+        return _from_variables(names, variables)
     if sys.stdin.isatty():
-        return str(typer.prompt(f"Secret of {provider} key {name}", hide_input=True))
-    secret = sys.stdin.readline().strip()
-    if not secret:
-        raise typer.BadParameter("no secret came on standard input")
-    return secret
+        what = {item: "Secret" if len(names) == 1 else item for item in names}
+        return {item: str(typer.prompt(f"{what[item]} of {provider} key {name}", hide_input=True)) for item in names}
+    secrets = {item: sys.stdin.readline().strip() for item in names}
+    missing = [item for item, secret in secrets.items() if not secret]
+    if missing:
+        lines = f"; {provider} takes {' and '.join(names)}, each on a line" if len(names) > 1 else ""
+        raise typer.BadParameter(f"no secret came on standard input{lines}")
+    return secrets
+
+
+def _from_variables(names: list[str], variables: list[str]) -> dict[str, str]:
+    pairs = [item.rpartition("=") for item in variables]
+    given = {token or names[0]: variable for token, _, variable in pairs}
+    if set(given) != set(names) or len(given) != len(variables):
+        wanted = " ".join(f"--from-env {item}=VAR" for item in names) if len(names) > 1 else "--from-env VAR"
+        raise typer.BadParameter(f"give {wanted}", param_hint="--from-env")
+    for variable in given.values():
+        if not os.environ.get(variable):
+            raise typer.BadParameter(f"the variable {variable} is not set", param_hint="--from-env")
+    return {token: os.environ[variable] for token, variable in given.items()}
 
 
 def _describe(credential: embedder_pb2.Credential) -> str:
@@ -118,13 +149,20 @@ def _describe(credential: embedder_pb2.Credential) -> str:
     return f"{credential.provider} key {credential.name}, usable by {databases}"
 
 
-def _call(data_dir: Path, address: str | None, method: Callable[[Any], Any], request: object) -> Any:
-    """Call a credential RPC of a running embedder; raises the catalogue's error or `ConnectionError`."""
+def _credentials(channel: grpc.Channel) -> Any:
+    return embedder_pb2_grpc.CredentialServiceStub(channel)
+
+
+def _embedder(channel: grpc.Channel) -> Any:
+    return embedder_pb2_grpc.EmbedderServiceStub(channel)
+
+
+def _call(data_dir: Path, address: str | None, method: Callable[[grpc.Channel], Any], request: object) -> Any:
+    """Call an RPC of a running embedder; raises the catalogue's error or `ConnectionError`."""
     target = address or socket_address(data_dir, "embedder")
     with grpc.insecure_channel(target) as channel:
-        stub = embedder_pb2_grpc.CredentialServiceStub(channel)
         try:
-            return method(stub)(request, timeout=_CALL_SECONDS)
+            return method(channel)(request, timeout=_CALL_SECONDS)
         except grpc.RpcError as failure:
             error = error_from_call(failure)
             if error is not None:

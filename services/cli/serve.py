@@ -195,7 +195,8 @@ def store(data_dir: DataDir = Path(".orrery/store"), listen: Listen = None, log_
 def embedder(data_dir: DataDir = Path(".orrery/embedder"), listen: Listen = None, log_level: LogLevel = "info") -> None:
     """Run the embedder alone: providers and credentials over gRPC.
 
-    ORRERY_PROVIDER_<ID>_URL overrides a provider's URL; ORRERY_MASTER_KEY is the key of the stored credentials
+    ORRERY_PROVIDER_<ID>_URL, ORRERY_PROVIDERS_FILE, ORRERY_ALLOW_PROVIDERS and ORRERY_ALLOW_BASE_URLS change the
+    catalogue (docs/operations.md); ORRERY_MASTER_KEY is the key of the stored credentials
     (Base64 of 32 bytes), otherwise made at the first start and kept in the data directory.
     """
     from services.embedder.server import EmbedderSettings, run

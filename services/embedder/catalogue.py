@@ -1,146 +1,129 @@
-"""The catalogue of providers and models: `providers.yaml`, typed and checked."""
+"""The catalogue as one: Orrery's file, the operator's own, and the variables that change an entry."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from services.runtime.errors import ConfigurationError
+from services.embedder.entries import CatalogueError, Provider
 
-WireName = Literal["huggingface", "openai", "local"]
-Status = Literal["SUPPORTED", "DEPRECATED", "END_OF_LIFE"]
-ParameterType = Literal["string", "number", "boolean"]
-Positive = Annotated[int, msgspec.Meta(gt=0)]
-
-#: Name of the parameter that stands for a free dimension in listings. It is never passed to a provider.
-DIMENSION_PARAMETER = "vectorDimension"
+_OWN_FILE = "providers.yaml"
 
 
-class CatalogueError(ConfigurationError):
-    """The catalogue is not valid; the message says where and why."""
+@dataclass(frozen=True, slots=True)
+class CatalogueSettings:
+    """What an operator changes.
 
-
-class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A parameter of a provider or a model; `default` is text whatever the type."""
-
-    name: str
-    type: ParameterType
-    help: str
-    required: bool = False
-    default: str | None = None
-    display_name: str | None = None
-    hint: str | None = None
-
-
-class DimensionRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A free dimension: inclusive bounds, and what is taken where none is asked for."""
-
-    minimum: Positive
-    maximum: Positive
-    default: Positive | None = None
-
-
-class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model. Its dimension is fixed (`dimension`) or free (`dimension_range`)."""
-
-    name: str
-    dimension: Positive | None = None
-    dimension_range: DimensionRange | None = None
-    parameters: tuple[Parameter, ...] = ()
-    status: Status = "SUPPORTED"
-    status_message: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.dimension is None) == (self.dimension_range is None):
-            raise ValueError(f"model {self.name!r} needs either `dimension` or `dimension_range`")
-
-
-class Authentication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which ways to authenticate are enabled, and the names of the key on its way.
-
-    `accepted_header` brings it with a request, `accepted_token` names it in a collection's `authentication`, and
-    `forwarded` is the header in which the provider gets it, as a bearer token.
+    `urls` replaces providers' URLs, by `variable_part` of the provider's id. `file` has more providers, in the format
+    of `providers.yaml`; one of an id that is there already replaces it. `allowed` switches providers on that are not
+    enabled. `base_urls` are what callers may name in parameters that are a URL; `*` allows every one.
     """
 
-    none: bool = False
-    header: bool = False
-    shared_secret: bool = False
-    accepted_header: str = "x-embedding-api-key"
-    accepted_token: str = "providerKey"  # noqa: S105 - the name of a token, not a token
-    forwarded: str = "Authorization"
-
-
-class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A provider. `{modelId}` in its URL stands for the model; `error_path` leads to an error body's message.
-
-    `max_batch_size` is in texts a request; `first_back_off_seconds` is the pause before the first retry.
-    """
-
-    id: str
-    display_name: str
-    wire: WireName
-    models: tuple[Model, ...]
-    authentication: Authentication
-    url: str | None = None
-    max_batch_size: Positive = 32
-    parameters: tuple[Parameter, ...] = ()
-    error_path: tuple[str, ...] = ("error",)
-    first_back_off_seconds: float = 0.1
-    enabled: bool = True
-
-    def model(self, name: str) -> Model | None:
-        """Return a model by name, None when there is none of it."""
-        return next((model for model in self.models if model.name == name), None)
-
-
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    providers: tuple[Provider, ...]
+    urls: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
+    allowed: Collection[str] = ()
+    base_urls: Sequence[str] = ()
 
 
 class Catalogue:
-    """The enabled providers, by id."""
+    """The providers by id, those that are switched off apart."""
 
-    def __init__(self, providers: tuple[Provider, ...]) -> None:
-        self._providers = {provider.id: provider for provider in providers if provider.enabled}
-        if len({provider.id for provider in providers}) != len(providers):
-            raise CatalogueError("the catalogue has two providers of the same id")
-        for provider in providers:
-            if provider.url is None and provider.wire != "local":
-                raise CatalogueError(f"provider {provider.id!r} needs a url")
-            names = [model.name for model in provider.models]
-            if len(set(names)) != len(names):
-                raise CatalogueError(f"provider {provider.id!r} has two models of the same name")
+    def __init__(self, providers: Sequence[Provider]) -> None:
+        self._enabled = {provider.id: provider for provider in providers if provider.enabled}
+        self._disabled = {provider.id for provider in providers if not provider.enabled}
 
     def get(self, provider_id: str) -> Provider | None:
         """Return an enabled provider, None when there is none of that id."""
-        return self._providers.get(provider_id)
+        return self._enabled.get(provider_id)
 
     def all(self) -> list[Provider]:
         """Return the enabled providers in the order of the catalogue."""
-        return list(self._providers.values())
+        return list(self._enabled.values())
+
+    def why_not(self, provider_id: str) -> str:
+        """Return why a provider cannot be had, and what helps."""
+        if provider_id in self._disabled:
+            return f"it is switched off; the operator switches it on with ORRERY_ALLOW_PROVIDERS={provider_id}"
+        return f"it is not known here; known are {', '.join(self._enabled)}"
 
 
-def load_catalogue(urls: Mapping[str, str], text: bytes | None = None) -> Catalogue:
-    """Return the catalogue; `urls` replaces providers' URLs by the provider's id in upper case.
+def variable_part(provider_id: str) -> str:
+    """Return what stands for a provider in the name of a variable: its id in upper case, `_` for other characters."""
+    return re.sub(r"[^A-Z0-9]", "_", provider_id.upper())
 
-    `text` is the YAML to read, by default the file beside this module. Raises `CatalogueError` for a file that is
-    not valid and for a URL of a provider that is not there.
+
+def load_catalogue(settings: CatalogueSettings | None = None, text: bytes | None = None) -> Catalogue:
+    """Return the catalogue. `text` is the YAML to read instead of the file beside this module.
+
+    Raises `CatalogueError`, naming file, provider and member, for a file that is not valid; and for a setting of a
+    provider that is not there.
     """
-    source = files("services.embedder").joinpath("providers.yaml").read_bytes() if text is None else text
+    settings = settings or CatalogueSettings()
+    own = files("services.embedder").joinpath(_OWN_FILE).read_bytes() if text is None else text
+    providers = {provider.id: provider for provider in _parse(_OWN_FILE, own)}
+    if settings.file is not None:
+        try:
+            added = settings.file.read_bytes()
+        except OSError as problem:
+            raise CatalogueError(
+                f"the file of ORRERY_PROVIDERS_FILE, {settings.file}, cannot be read: {problem.strerror}"
+            ) from None
+        providers |= {provider.id: provider for provider in _parse(str(settings.file), added)}
+    return Catalogue(_changed(providers, settings))
+
+
+def _parse(name: str, text: bytes) -> list[Provider]:
     try:
-        parsed = msgspec.yaml.decode(source, type=_File)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise CatalogueError(f"providers.yaml is not valid: {error}") from error
-    known = {provider.id.upper() for provider in parsed.providers}
-    unknown = sorted(set(urls) - known)
-    if unknown:
+        content: Any = msgspec.yaml.decode(text)
+    except msgspec.DecodeError as problem:
+        raise CatalogueError(f"{name} is not valid YAML: {problem}") from None
+    entries = content.get("providers") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or len(content) != 1:
+        raise CatalogueError(f"{name} is not valid: it must have one member `providers`, a list")
+    providers = [_provider(name, at, entry) for at, entry in enumerate(entries, 1)]
+    for at, provider in enumerate(providers):
+        if provider.id in {earlier.id for earlier in providers[:at]}:
+            raise CatalogueError(f"{name} is not valid: it has two providers of the same id, {provider.id!r}")
+    return providers
+
+
+def _provider(name: str, position: int, entry: Any) -> Provider:
+    given = entry.get("id") if isinstance(entry, dict) else None
+    which = f"provider {given!r}" if given else f"the provider at position {position}"
+    try:
+        return msgspec.convert(entry, Provider)
+    except msgspec.ValidationError as problem:
+        what, _, path = str(problem).partition(" - at `$")
+        at = f" (at `{path.strip('`').lstrip('.')}`)" if path else ""
+        raise CatalogueError(f"{name} is not valid: {which}: {what}{at}") from None
+
+
+def _changed(providers: Mapping[str, Provider], settings: CatalogueSettings) -> list[Provider]:
+    parts = {variable_part(provider_id): provider_id for provider_id in providers}
+    for part in sorted(set(settings.urls) - set(parts)):
+        raise CatalogueError(f"ORRERY_PROVIDER_{part}_URL names no provider; providers are {', '.join(sorted(parts))}")
+    for provider_id in sorted(set(settings.allowed) - set(providers)):
         raise CatalogueError(
-            f"ORRERY_PROVIDER_{unknown[0]}_URL names no provider; providers are {', '.join(sorted(known))}"
+            f"ORRERY_ALLOW_PROVIDERS names {provider_id!r}, which is no provider; providers are {', '.join(providers)}"
         )
-    return Catalogue(
-        tuple(
-            msgspec.structs.replace(provider, url=urls.get(provider.id.upper(), provider.url))
-            for provider in parsed.providers
-        )
-    )
+    changed = []
+    for provider in providers.values():
+        part = variable_part(provider.id)
+        try:
+            changed.append(
+                msgspec.structs.replace(
+                    provider,
+                    url=settings.urls.get(part, provider.url),
+                    # Callers see the catalogue's URL: where an operator sends requests is not theirs to know.
+                    listed_url=provider.shown_url or "",
+                    allowed_base_urls=(*provider.allowed_base_urls, *settings.base_urls),
+                    enabled=provider.enabled or provider.id in settings.allowed,
+                )
+            )
+        except ValueError as problem:
+            raise CatalogueError(f"ORRERY_PROVIDER_{part}_URL is not valid: {problem}") from None
+    return changed

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.embedder.catalogue import DIMENSION_PARAMETER, Catalogue, Model, Parameter, Provider
+from services.embedder.address import address
+from services.embedder.catalogue import Catalogue
 from services.embedder.credentials import CredentialStore
+from services.embedder.entries import ASYMMETRIC_PARAMETER, DIMENSION_PARAMETER, IN_PROCESS, Model, Parameter, Provider
 from services.runtime.errors import DataApiError
 
 #: A parameter's value: JSON string, number or boolean; other JSON values come as their text in `OtherValue`.
@@ -37,14 +39,14 @@ def check_service(service: Service, database: str, catalogue: Catalogue, credent
     """
     provider = catalogue.get(service.provider)
     if provider is None:
-        known = ", ".join(item.id for item in catalogue.all())
-        raise _invalid(f"the provider '{service.provider}' is not known here; known are {known}")
+        raise _invalid(f"the provider '{service.provider}' cannot be used: {catalogue.why_not(service.provider)}")
     authentication = _authentication(service, provider, database, credentials)
-    if not service.model:
+    name = service.model or provider.default_model
+    if not name:
         raise _invalid(f"`modelName` is required in `vector.service` for provider '{provider.id}'")
-    model = provider.model(service.model)
+    model = provider.model(name)
     if model is None:
-        raise _invalid(f"the model '{service.model}' is not one of provider '{provider.id}'")
+        raise _invalid(f"the model '{name}' is not one of provider '{provider.id}'")
     dimension = _dimension(service.dimension, model)
     _status(model)
     _parameters(service, provider, model)
@@ -68,7 +70,7 @@ def _authentication(
             )
         return {}
     for token in service.authentication:
-        if not ways.shared_secret or token != ways.accepted_token:
+        if not ways.shared_secret or token not in {item.accepted_token for item in ways.tokens}:
             raise _invalid(f"the authentication '{token}' is not one that provider '{provider.id}' takes")
     normalised = {token: credential_name(name, token) for token, name in service.authentication.items()}
     for token, name in normalised.items():
@@ -81,14 +83,14 @@ def _dimension(given: int, model: Model) -> int:
         if given not in (0, model.dimension):
             raise _invalid(f"the dimension {given} is not that of model '{model.name}', which is {model.dimension}")
         return model.dimension
-    bounds = model.dimension_range
-    assert bounds is not None
+    choice = model.dimensions
+    assert choice is not None
     if given == 0:
-        if bounds.default is None:
+        if choice.default is None:
             raise _invalid(f"`vector.dimension` is required for model '{model.name}'")
-        return bounds.default
-    if not bounds.minimum <= given <= bounds.maximum:
-        raise _invalid(f"the dimension {given} of model '{model.name}' is not in [{bounds.minimum}, {bounds.maximum}]")
+        return choice.default
+    if not choice.allows(given):
+        raise _invalid(f"the dimension {given} of model '{model.name}' is not in {choice}")
     return given
 
 
@@ -103,7 +105,7 @@ def _status(model: Model) -> None:
 
 
 def _parameters(service: Service, provider: Provider, model: Model) -> None:
-    expected: dict[str, Parameter] = {item.name: item for item in (*provider.parameters, *model.parameters)}
+    expected: dict[str, Parameter] = {item.name: item for item in (*provider.parameters, *model.all_parameters)}
     expected.pop(DIMENSION_PARAMETER, None)
     for name in service.parameters:
         if name not in expected:
@@ -115,6 +117,28 @@ def _parameters(service: Service, provider: Provider, model: Model) -> None:
         wanted = expected[name].type
         if _TYPE_NAMES.get(type(value)) != wanted:
             raise _invalid(f"the parameter '{name}' must be of type {wanted}")
+    _values(service, provider, model, expected)
+
+
+def _values(service: Service, provider: Provider, model: Model, expected: Mapping[str, Parameter]) -> None:
+    """Refuse values that cannot work; the reference does not look at values."""
+    for name, value in service.parameters.items():
+        bounds, options = expected[name].numeric_range, expected[name].options
+        if isinstance(value, float) and bounds is not None and not bounds[0] <= value <= bounds[1]:
+            raise _invalid(f"the parameter '{name}' must be in [{bounds[0]}, {bounds[1]}]")
+        if isinstance(value, float) and options and value not in options:
+            raise _invalid(f"the parameter '{name}' must be one of {', '.join(map(str, options))}")
+    if model.tasks is not None and service.parameters.get(ASYMMETRIC_PARAMETER) is True:
+        member = model.tasks.member
+        if member in service.parameters:
+            raise _invalid(
+                f"the parameters '{ASYMMETRIC_PARAMETER}' and '{member}' exclude each other; give one of them"
+            )
+    if provider.wire not in IN_PROCESS:
+        try:
+            address(provider, model, service.parameters)
+        except ValueError as problem:
+            raise _invalid(str(problem)) from None
 
 
 def _invalid(reason: str) -> DataApiError:

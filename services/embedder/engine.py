@@ -2,13 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from services.embedder import minilm
-from services.embedder.catalogue import Catalogue, Provider
+from services.embedder.catalogue import Catalogue
 from services.embedder.check import Service, credential_name
 from services.embedder.credentials import CredentialStore
+from services.embedder.entries import Provider, Purpose
+from services.embedder.providers import deterministic
 from services.embedder.providers.wire import Answer, EmbeddingModel, ParameterValue
 from services.embedder.secret import Secret
 from services.embedder.upstream import Upstream
@@ -17,16 +19,17 @@ from services.runtime.errors import DataApiError
 
 @dataclass(frozen=True, slots=True)
 class EmbedCall:
-    """Texts to embed for a database; `request_key` is a key that came with the request, if any.
+    """Texts to embed for a database.
 
-    `deadline` is in `time.monotonic` seconds.
+    `deadline` is in `time.monotonic` seconds; `request_keys` are secrets that came with the request, by header.
     """
 
     database: str
     service: Service
     texts: Sequence[str]
     deadline: float
-    request_key: Secret | None = None
+    request_keys: Mapping[str, Secret] = field(default_factory=dict)
+    purpose: Purpose = "document"
 
 
 class EmbeddingEngine:
@@ -42,8 +45,8 @@ class EmbeddingEngine:
 
         Raises `DataApiError`: `EMBEDDING_PROVIDER_*`, `VECTORIZE_CREDENTIAL_INVALID`.
         """
-        model = self._model(call.service)
-        key = self._key(call, model.provider)
+        model = self._model(call.service, call.purpose)
+        keys = self._keys(call, model.provider)
         if not call.texts:
             raise DataApiError(
                 "EMBEDDING_REQUEST_ENCODING_ERROR",
@@ -53,7 +56,9 @@ class EmbeddingEngine:
             )
         if model.provider.wire == "local":
             return await self._local(call)
-        return await self._upstream.embed(model, call.texts, key, call.deadline)
+        if model.provider.wire == "deterministic":
+            return deterministic.embed(call.texts, model.dimension)
+        return await self._upstream.embed(model, call.texts, keys, call.deadline)
 
     async def _local(self, call: EmbedCall) -> Answer:
         try:
@@ -71,16 +76,14 @@ class EmbeddingEngine:
                 "EMBEDDING_PROVIDER_UNAVAILABLE", provider=call.service.provider, problem=problem
             ) from None
 
-    def _model(self, service: Service) -> EmbeddingModel:
+    def _model(self, service: Service, purpose: Purpose) -> EmbeddingModel:
         provider = self._catalogue.get(service.provider)
         model = None if provider is None else provider.model(service.model)
         if provider is None or model is None:
-            what = f"its model '{service.model}'" if provider else "it"
-            raise DataApiError(
-                "EMBEDDING_PROVIDER_UNAVAILABLE",
-                provider=service.provider,
-                problem=f"{what} is not in the catalogue; findEmbeddingProviders lists what is",
-            )
+            problem = f"its model '{service.model}' is not in the catalogue; findEmbeddingProviders lists what is"
+            if provider is None:
+                problem = self._catalogue.why_not(service.provider)
+            raise DataApiError("EMBEDDING_PROVIDER_UNAVAILABLE", provider=service.provider, problem=problem)
         if model.status == "END_OF_LIFE":
             raise DataApiError(
                 "END_OF_LIFE_AI_MODEL",
@@ -89,26 +92,38 @@ class EmbeddingEngine:
                 explanation=model.status_message or "no reason is given",
             )
         dimension = service.dimension or model.dimension
-        if dimension is None and model.dimension_range is not None:
-            dimension = model.dimension_range.default
+        if dimension is None and model.dimensions is not None:
+            dimension = model.dimensions.default
         parameters: dict[str, ParameterValue] = {
             name: value for name, value in service.parameters.items() if isinstance(value, str | float | bool)
         }
-        return EmbeddingModel(provider, model, dimension or 0, parameters)
+        return EmbeddingModel(provider, model, dimension or 0, parameters, purpose)
 
-    def _key(self, call: EmbedCall, provider: Provider) -> Secret | None:
-        """Return the key for a call: that of the request, else the collection's stored one, if one is needed."""
-        if call.request_key is not None:
-            return call.request_key
+    def _keys(self, call: EmbedCall, provider: Provider) -> dict[str, Secret]:
+        """Return the secrets for a call, by the provider's names for them.
+
+        Each is that of the request, where the provider takes that, else the collection's stored one. A provider that
+        needs no key may get one.
+        """
         ways = provider.authentication
-        name = call.service.authentication.get(ways.accepted_token)
-        if name is not None:
-            stored = credential_name(name, ways.accepted_token).removesuffix(f".{ways.accepted_token}")
-            return self._credentials.secret(provider.id, stored, ways.accepted_token, call.database)
-        if ways.none:
-            return None
-        raise DataApiError(
-            "EMBEDDING_PROVIDER_AUTHENTICATION_KEYS_NOT_PROVIDED",
-            provider=provider.id,
-            problem=f"the collection names no stored key and the request has no header {ways.accepted_header}",
-        )
+        given = call.request_keys if ways.header or ways.none else {}
+        keys: dict[str, Secret] = {}
+        missing: list[str] = []
+        for token in ways.tokens:
+            name = call.service.authentication.get(token.accepted_token)
+            if token.accepted_header in given:
+                keys[token.accepted_token] = given[token.accepted_header]
+            elif name is not None:
+                stored = credential_name(name, token.accepted_token).removesuffix(f".{token.accepted_token}")
+                keys[token.accepted_token] = self._credentials.secret(
+                    provider.id, stored, token.accepted_token, call.database
+                )
+            else:
+                missing.append(token.accepted_header)
+        if missing and not ways.none:
+            raise DataApiError(
+                "EMBEDDING_PROVIDER_AUTHENTICATION_KEYS_NOT_PROVIDED",
+                provider=provider.id,
+                problem=f"the collection names no stored key and the request has no header {' and '.join(missing)}",
+            )
+        return keys

@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 from orrery.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
-from services.embedder.catalogue import load_catalogue
+from services.embedder.catalogue import CatalogueSettings, load_catalogue
 from services.embedder.credentials import CredentialStore, load_master_key
 from services.embedder.engine import EmbeddingEngine
 from services.embedder.secret import Secret
@@ -26,26 +26,41 @@ _URL_PREFIX, _URL_SUFFIX = "ORRERY_PROVIDER_", "_URL"
 class EmbedderSettings:
     """How an embedder runs.
 
-    `listen` is `unix:PATH` or HOST:PORT on loopback; credentials are kept in `data_dir`. `provider_urls` replaces
-    URLs by the provider's id in upper case. `master_key` is Base64 of 32 bytes; None keeps one in `data_dir`.
+    `listen` is `unix:PATH` or HOST:PORT on loopback; credentials are kept in `data_dir`. `master_key` is Base64 of 32
+    bytes; None keeps one in `data_dir`.
     """
 
     listen: str
     data_dir: Path
-    provider_urls: Mapping[str, str] = field(default_factory=dict)
+    catalogue: CatalogueSettings = field(default_factory=CatalogueSettings)
     master_key: Secret | None = None
     upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
 
     @classmethod
     def from_environment(cls, listen: str, data_dir: Path, environment: Mapping[str, str]) -> "EmbedderSettings":
-        """Return settings with `ORRERY_PROVIDER_<ID>_URL` and `ORRERY_MASTER_KEY` taken from an environment."""
+        """Return settings with what an environment says.
+
+        Read are `ORRERY_MASTER_KEY`, `ORRERY_PROVIDER_<ID>_URL`, `ORRERY_PROVIDERS_FILE`, and, with commas between
+        their parts, `ORRERY_ALLOW_PROVIDERS` and `ORRERY_ALLOW_BASE_URLS`.
+        """
         urls = {
             name.removeprefix(_URL_PREFIX).removesuffix(_URL_SUFFIX): value
             for name, value in environment.items()
             if name.startswith(_URL_PREFIX) and name.endswith(_URL_SUFFIX)
         }
         key = environment.get("ORRERY_MASTER_KEY")
-        return cls(listen, data_dir, urls, Secret(key) if key else None)
+        file = environment.get("ORRERY_PROVIDERS_FILE")
+        catalogue = CatalogueSettings(
+            urls=urls,
+            file=Path(file) if file else None,
+            allowed=_parts(environment.get("ORRERY_ALLOW_PROVIDERS", "")),
+            base_urls=_parts(environment.get("ORRERY_ALLOW_BASE_URLS", "")),
+        )
+        return cls(listen, data_dir, catalogue, Secret(key) if key else None)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def run(settings: EmbedderSettings) -> None:
@@ -62,7 +77,7 @@ async def _serve(settings: EmbedderSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    catalogue = load_catalogue(settings.provider_urls)
+    catalogue = load_catalogue(settings.catalogue)
     master_key = load_master_key(settings.data_dir, settings.master_key)
     credentials = CredentialStore(settings.data_dir / "credentials.db", master_key)
     upstream = Upstream(settings.upstream)

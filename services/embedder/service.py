@@ -9,10 +9,11 @@ import structlog
 from orrery.embedder.v1 import embedder_pb2 as pb
 from orrery.embedder.v1 import embedder_pb2_grpc
 
-from services.embedder.catalogue import DIMENSION_PARAMETER, Catalogue, Model, Parameter, Provider
+from services.embedder.catalogue import Catalogue
 from services.embedder.check import OtherValue, Service, check_service
 from services.embedder.credentials import Credential, CredentialStore
 from services.embedder.engine import EmbedCall, EmbeddingEngine
+from services.embedder.entries import DIMENSION_PARAMETER, DimensionRange, Model, Parameter, Provider, Purpose
 from services.embedder.secret import Secret
 from services.runtime.errors import DataApiError
 
@@ -29,6 +30,11 @@ _STATUSES = {
     "SUPPORTED": pb.MODEL_STATUS_SUPPORTED,
     "DEPRECATED": pb.MODEL_STATUS_DEPRECATED,
     "END_OF_LIFE": pb.MODEL_STATUS_END_OF_LIFE,
+}
+_PURPOSES: dict[int, Purpose] = {
+    pb.INPUT_TYPE_UNSPECIFIED: "document",
+    pb.INPUT_TYPE_INDEX: "document",
+    pb.INPUT_TYPE_SEARCH: "query",
 }
 _PARAMETER_TYPES = {
     "string": pb.PARAMETER_TYPE_STRING,
@@ -49,13 +55,13 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         """Embed texts."""
         started = time.monotonic()
         remaining = context.time_remaining()
-        key = request.request_secrets.api_key
         call = EmbedCall(
             database=request.database,
             service=_service(request.service),
             texts=list(request.texts),
             deadline=started + (_NO_DEADLINE_SECONDS if remaining is None else remaining * (1 - _ANSWER_SHARE)),
-            request_key=Secret(key) if key else None,
+            request_keys=_request_keys(request.request_secrets),
+            purpose=_PURPOSES.get(request.input_type, "document"),
         )
         answer = await self._engine.embed(call)
         log.info(
@@ -152,12 +158,12 @@ class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
         provider = self._catalogue.get(request.provider)
         problem = None
         if provider is None:
-            known = ", ".join(item.id for item in self._catalogue.all())
-            problem = f"there is no such provider; known are {known}"
+            problem = f"there is no such provider: {self._catalogue.why_not(request.provider)}"
         elif not provider.authentication.shared_secret:
             problem = "the provider takes no stored keys"
-        elif set(request.secrets) != {provider.authentication.accepted_token}:
-            problem = f"the provider takes the token {provider.authentication.accepted_token}, and no other"
+        elif set(request.secrets) != {token.accepted_token for token in provider.authentication.tokens}:
+            names = " and ".join(token.accepted_token for token in provider.authentication.tokens)
+            problem = f"the provider takes the secrets {names}, and no other"
         if problem is not None:
             raise DataApiError("CREDENTIAL_INVALID", provider=request.provider, name=request.name, problem=problem)
 
@@ -172,6 +178,15 @@ def _log_change(what: str, credential: Credential) -> None:
 
 
 # --- messages ---------------------------------------------------------------
+
+
+def _request_keys(secrets: pb.RequestSecrets) -> dict[str, Secret]:
+    headers = {
+        "x-embedding-api-key": secrets.api_key,
+        "x-embedding-access-id": secrets.access_id,
+        "x-embedding-secret-id": secrets.secret_id,
+    }
+    return {header: Secret(text) for header, text in headers.items() if text}
 
 
 def _service(message: pb.Service) -> Service:
@@ -200,7 +215,7 @@ def _provider_message(provider: Provider, wanted: set[pb.ModelStatus.ValueType])
     return pb.Provider(
         id=provider.id,
         display_name=provider.display_name,
-        url=provider.url or "",
+        url=provider.shown_url or "",
         authentications=_authentication_messages(provider),
         parameters=map(_parameter_message, provider.parameters),
         models=[_model_message(model) for model in sorted(models, key=lambda model: model.name)],
@@ -209,36 +224,36 @@ def _provider_message(provider: Provider, wanted: set[pb.ModelStatus.ValueType])
 
 def _authentication_messages(provider: Provider) -> list[pb.Authentication]:
     ways = provider.authentication
+    by_header = [pb.Token(accepted=token.accepted_header, forwarded=token.forwarded) for token in ways.tokens]
+    by_name = [pb.Token(accepted=token.accepted_token, forwarded=token.forwarded) for token in ways.tokens]
+    listed: list[tuple[pb.AuthenticationType.ValueType, bool | None, list[pb.Token]]] = [
+        (pb.AUTHENTICATION_TYPE_HEADER, ways.header, by_header),
+        (pb.AUTHENTICATION_TYPE_SHARED_SECRET, ways.shared_secret, by_name),
+        (pb.AUTHENTICATION_TYPE_NONE, ways.none, []),
+    ]
     return [
-        pb.Authentication(
-            type=pb.AUTHENTICATION_TYPE_HEADER,
-            enabled=ways.header,
-            tokens=[pb.Token(accepted=ways.accepted_header, forwarded=ways.forwarded)],
-        ),
-        pb.Authentication(
-            type=pb.AUTHENTICATION_TYPE_SHARED_SECRET,
-            enabled=ways.shared_secret,
-            tokens=[pb.Token(accepted=ways.accepted_token, forwarded=ways.forwarded)],
-        ),
-        pb.Authentication(type=pb.AUTHENTICATION_TYPE_NONE, enabled=ways.none),
+        pb.Authentication(type=way, enabled=enabled, tokens=tokens)
+        for way, enabled, tokens in listed
+        if enabled is not None
     ]
 
 
 def _model_message(model: Model) -> pb.Model:
-    parameters = [_parameter_message(parameter) for parameter in model.parameters]
-    if model.dimension_range is not None:
-        bounds = model.dimension_range
-        parameters.insert(
-            0,
-            pb.Parameter(
-                name=DIMENSION_PARAMETER,
-                type=pb.PARAMETER_TYPE_NUMBER,
-                required=True,
-                default_value=None if bounds.default is None else str(bounds.default),
-                help="Length of the vectors.",
-                numeric_range=pb.NumericRange(minimum=bounds.minimum, maximum=bounds.maximum),
-            ),
+    parameters = [_parameter_message(parameter) for parameter in model.all_parameters]
+    choice = model.dimensions
+    if choice is not None:
+        message = pb.Parameter(
+            name=DIMENSION_PARAMETER,
+            type=pb.PARAMETER_TYPE_NUMBER,
+            required=choice.required,
+            default_value=None if choice.default is None else str(choice.default),
+            help="Length of the vectors.",
         )
+        if isinstance(choice, DimensionRange):
+            message.numeric_range.minimum, message.numeric_range.maximum = choice.minimum, choice.maximum
+        else:
+            message.options.extend(choice.values)
+        parameters.insert(0, message)
     return pb.Model(
         name=model.name,
         dimension=model.dimension,
@@ -249,7 +264,7 @@ def _model_message(model: Model) -> pb.Model:
 
 
 def _parameter_message(parameter: Parameter) -> pb.Parameter:
-    return pb.Parameter(
+    message = pb.Parameter(
         name=parameter.name,
         type=_PARAMETER_TYPES[parameter.type],
         required=parameter.required,
@@ -257,4 +272,8 @@ def _parameter_message(parameter: Parameter) -> pb.Parameter:
         help=parameter.help,
         display_name=parameter.display_name,
         hint=parameter.hint,
+        options=parameter.options,
     )
+    if parameter.numeric_range is not None:
+        message.numeric_range.minimum, message.numeric_range.maximum = parameter.numeric_range
+    return message

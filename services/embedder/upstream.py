@@ -2,11 +2,10 @@
 
 import asyncio
 import email.utils
-import json
 import random
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from httpx_aiohttp import AiohttpTransport
 
 from services.embedder.providers import WIRE_FORMATS
+from services.embedder.providers.request import make_request
 from services.embedder.providers.wire import Answer, AnswerError, EmbeddingModel, error_text
 from services.embedder.secret import Secret
 from services.runtime.errors import DataApiError
@@ -54,19 +54,21 @@ class Upstream:
         """Close every connection."""
         await self._client.aclose()
 
-    async def embed(self, model: EmbeddingModel, texts: Sequence[str], key: Secret | None, deadline: float) -> Answer:
-        """Return the vectors of all texts, in their order; `deadline` is in `time.monotonic` seconds.
+    async def embed(
+        self, model: EmbeddingModel, texts: Sequence[str], keys: Mapping[str, Secret], deadline: float
+    ) -> Answer:
+        """Return the vectors of all texts, in their order.
 
-        One batch that fails fails the call and ends the others. Raises `DataApiError` with the
-        `EMBEDDING_PROVIDER_*` codes.
+        `keys` are secrets by the provider's names for them; `deadline` is in `time.monotonic` seconds. One batch that
+        fails fails the call and ends the others. Raises `DataApiError` with the `EMBEDDING_PROVIDER_*` codes.
         """
-        size = model.provider.max_batch_size
+        size = model.max_batch_size
         batches = [texts[at : at + size] for at in range(0, len(texts), size)]
         gate = asyncio.Semaphore(self._settings.concurrent_batches)
 
         async def one(batch: Sequence[str]) -> Answer:
             async with gate:
-                return await self._batch(model, batch, key, deadline)
+                return await self._batch(model, batch, keys, deadline)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -80,10 +82,12 @@ class Upstream:
             sum(answer.total_tokens for answer in answers),
         )
 
-    async def _batch(self, model: EmbeddingModel, texts: Sequence[str], key: Secret | None, deadline: float) -> Answer:
+    async def _batch(
+        self, model: EmbeddingModel, texts: Sequence[str], keys: Mapping[str, Secret], deadline: float
+    ) -> Answer:
         attempt = 1
         while True:
-            failure = await self._attempt(model, texts, key, deadline)
+            failure = await self._attempt(model, texts, keys, deadline)
             if isinstance(failure, Answer):
                 return failure
             pause = self._pause(model, failure, attempt)
@@ -93,30 +97,19 @@ class Upstream:
             attempt += 1
 
     async def _attempt(
-        self, model: EmbeddingModel, texts: Sequence[str], key: Secret | None, deadline: float
+        self, model: EmbeddingModel, texts: Sequence[str], keys: Mapping[str, Secret], deadline: float
     ) -> "Answer | _Failure":
-        wire = WIRE_FORMATS[model.provider.wire]
         provider = model.provider.id
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             return _Failure(_timeout(provider, "the caller's deadline passed before it was asked"))
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if key is not None:
-            headers[model.provider.authentication.forwarded] = f"Bearer {key.reveal()}"
-        body = json.dumps(wire.request_body(model, texts), ensure_ascii=False).encode()
-        timeout = min(self._settings.read_seconds, remaining)
-        try:
-            "".join(headers.values()).encode("ascii")
-        except UnicodeEncodeError:
-            problem = "the key has characters that a header cannot hold"
-            return _Failure(
-                DataApiError(
-                    "EMBEDDING_REQUEST_ENCODING_ERROR", provider=provider, model=model.model.name, problem=problem
-                )
-            )
+        request = make_request(model, texts, keys)
+        timeout = min(model.provider.read_seconds or self._settings.read_seconds, remaining)
         try:
             async with asyncio.timeout(timeout):
-                response = await self._client.post(_url(model), content=body, headers=headers, timeout=timeout)
+                response = await self._client.post(
+                    request.url, content=request.body, headers=request.headers, timeout=timeout
+                )
         except httpx.ConnectTimeout as problem:
             # What the transport makes of every connection that fails, refused ones and unknown hosts included.
             return _connection_failure(provider, problem)
@@ -125,7 +118,7 @@ class Upstream:
         except (httpx.HTTPError, httpx.InvalidURL) as problem:
             return _connection_failure(provider, problem)
         if response.status_code != 200:
-            return _status_failure(model, response, key)
+            return _status_failure(model, response, keys)
         return _read(model, response, len(texts))
 
     def _pause(self, model: EmbeddingModel, failure: "_Failure", attempt: int) -> float | None:
@@ -152,10 +145,6 @@ class _Failure:
     asked: bool = False
 
 
-def _url(model: EmbeddingModel) -> str:
-    return (model.provider.url or "").replace("{modelId}", model.model.name)
-
-
 def _timeout(provider: str, problem: str) -> DataApiError:
     return DataApiError("EMBEDDING_PROVIDER_TIMEOUT", provider=provider, problem=problem)
 
@@ -177,9 +166,9 @@ def _connection_failure(provider: str, problem: Exception) -> _Failure:
     return _Failure(error, retry=True)
 
 
-def _status_failure(model: EmbeddingModel, response: httpx.Response, key: Secret | None) -> _Failure:
+def _status_failure(model: EmbeddingModel, response: httpx.Response, keys: Mapping[str, Secret]) -> _Failure:
     status, provider = response.status_code, model.provider.id
-    said = _said(model, response, key)
+    said = _said(model, response, keys)
     if status in (408, 504):
         error = _timeout(provider, f"it answered HTTP status {status} and said: {said}")
         return _Failure(error, retry=True)
@@ -196,17 +185,19 @@ def _status_failure(model: EmbeddingModel, response: httpx.Response, key: Secret
     return _Failure(DataApiError("EMBEDDING_PROVIDER_CLIENT_ERROR", **details))
 
 
-def _said(model: EmbeddingModel, response: httpx.Response, key: Secret | None) -> str:
+def _said(model: EmbeddingModel, response: httpx.Response, keys: Mapping[str, Secret]) -> str:
     """Return what an error answer says: the message at the provider's place for it, else the whole body."""
     try:
-        text = error_text(response.json(), model.provider.error_path)
+        text = error_text(response.json(), model.provider.error_at)
     except ValueError:
         text = None
     said = text if text is not None else response.text
-    if key is not None:
+    for key in keys.values():
         said = key.scrub(said)
     if response.status_code in (401, 403):
-        said += ". Check the key: replace a stored one with `orrery keys remove` and `orrery keys add`"
+        said = (
+            f"{said.rstrip('. ')}. Check the key: replace a stored one with `orrery keys remove` and `orrery keys add`"
+        )
     return said if len(said) <= _SHOWN_CHARACTERS else f"{said[:_SHOWN_CHARACTERS]}..."
 
 

@@ -91,6 +91,32 @@ def test_the_secret_may_come_from_a_variable(server: Orrery) -> None:
     assert SECRET not in done.stdout
 
 
+def test_a_key_of_two_secrets_takes_both(server: Orrery) -> None:
+    options = ("--database", "d")
+    done = server.command("keys", "add", "bedrock", "aws", *options, secret=f"AKIA-1\n{SECRET}\n")
+    assert (done.returncode, done.stdout) == (0, "added bedrock key aws, usable by d\n")
+
+    half = server.command("keys", "add", "bedrock", "half", *options, secret="AKIA-1\n")
+    assert half.returncode != 0
+    for name in ("accessId", "secretKey"):
+        assert name in half.stderr
+    assert "half" not in listed(server)
+
+
+def test_both_secrets_may_come_from_variables(server: Orrery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_ID", "AKIA-1")
+    monkeypatch.setenv("MY_SECRET", SECRET)
+    base = ("keys", "add", "bedrock")
+    both = ("--database", "d", "--from-env", "accessId=MY_ID", "--from-env", "secretKey=MY_SECRET")
+    assert server.command(*base, "from-env", *both).returncode == 0
+
+    for wrong in (both[:4], ("--database", "d", "--from-env", "MY_SECRET"), (*both, "--from-env", "other=MY_ID")):
+        done = server.command(*base, "wrong", *wrong)
+        assert done.returncode != 0
+        assert "accessId=VAR" in done.stderr
+    assert "wrong" not in listed(server)
+
+
 def test_an_empty_secret_is_refused(server: Orrery) -> None:
     done = server.command("keys", "add", "jinaAI", "empty", "--database", "d", secret="\n")
 

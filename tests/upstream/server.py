@@ -1,4 +1,6 @@
-"""A provider of embeddings for tests: a real HTTP server that speaks the formats of Hugging Face and Jina AI.
+"""A provider of embeddings for tests: a real HTTP server that speaks every provider's format (formats.py).
+
+A request's path starts with the provider's id; `url_of` gives a provider's URL with its placeholders.
 
 It embeds with the real local model; vectors of other dimensions are that model's, repeated or cut and scaled to
 length one. It misbehaves when told to, in the ways providers do.
@@ -18,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from services.embedder.catalogue import load_catalogue
 from services.embedder.minilm import DIMENSION, loaded_model
+from tests.upstream.formats import FORMATS, Call, Format, Refusal, path_of
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -56,9 +58,14 @@ class Upstream:
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._dimensions = {
-            model.name: model.dimension for provider in load_catalogue({}).all() for model in provider.models
-        }
+
+    def url_of(self, provider: str) -> str:
+        """Return the URL of a provider, as ORRERY_PROVIDER_<ID>_URL takes it."""
+        return self.url + path_of(provider)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that send the requests of every provider here."""
+        return {f"ORRERY_PROVIDER_{provider.upper()}_URL": self.url_of(provider) for provider in FORMATS}
 
     def __enter__(self) -> "Upstream":
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -87,61 +94,51 @@ class Upstream:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Answer one request."""
-        body = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
+        raw = request.rfile.read(int(request.headers["Content-Length"]))
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        provider, path = _provider_of(request.path)
+        call = Call(path, json.loads(raw), headers, raw, request.path)
         with self._lock:
-            self.requests.append(
-                {
-                    "path": request.path,
-                    "body": body,
-                    "headers": {name.lower(): value for name, value in request.headers.items()},
-                }
-            )
+            self.requests.append({"provider": provider, "path": path, "body": call.body, "headers": headers})
             behaviour = self._behaviour.pop(0) if self._behaviour else None
-        jina = request.path.endswith("/embeddings")
         if behaviour is not None and behaviour[0] == "cut_off":
             self._cut_off(request)
             return
         if behaviour is not None and behaviour[0] == "slow":
             time.sleep(behaviour[1]["seconds"])
             behaviour = None
-        authorised = request.headers.get("Authorization") == f"Bearer {self.token}"
-        if behaviour is not None:
-            status, headers, content = self._misbehave(*behaviour, body, jina)
-        elif not authorised:
-            status, headers, content = self._misbehave("unauthorized", {}, body, jina)
+        if provider not in FORMATS:
+            status, more, content = 404, {}, b"{}"
+        elif behaviour is not None:
+            status, more, content = self._misbehave(*behaviour, call, FORMATS[provider])
         else:
-            status, headers, content = 200, {}, json.dumps(self._embed(request.path, body, jina)).encode()
+            status, more, content = self._embed(call, FORMATS[provider])
         request.send_response(status)
-        for name, value in {"Content-Type": "application/json", **headers, "Content-Length": str(len(content))}.items():
+        for name, value in {"Content-Type": "application/json", **more, "Content-Length": str(len(content))}.items():
             request.send_header(name, value)
         request.end_headers()
         request.wfile.write(content)
 
-    def _embed(self, path: str, body: dict[str, Any], jina: bool) -> Any:
-        if not jina:
-            name = path.removeprefix("/hf-inference/models/").removesuffix("/pipeline/feature-extraction")
-            return embed(body["inputs"], self._dimensions[name] or DIMENSION)
-        texts = body["input"]
-        vectors = embed(texts, body.get("dimensions") or self._dimensions[body["model"]] or 1024)
-        tokens = sum(loaded_model().word_pieces(text) for text in texts)
-        data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]
-        # The order of arrival is not promised: the index is.
-        usage = {"total_tokens": tokens, "prompt_tokens": tokens}
-        return {"model": body["model"], "object": "list", "usage": usage, "data": data[::-1]}
+    def _embed(self, call: Call, spoken: Format) -> Answer:
+        try:
+            wanted = spoken.check(call, self.token)
+        except Refusal as refusal:
+            return refusal.status, {}, json.dumps(spoken.refuse(str(refusal))).encode()
+        tokens = sum(loaded_model().word_pieces(text) for text in wanted.texts)
+        answer = spoken.answer(embed(wanted.texts, wanted.dimension), tokens, call.body)
+        return 200, {}, json.dumps(answer).encode()
 
-    def _misbehave(self, behaviour: str, details: dict[str, Any], body: dict[str, Any], jina: bool) -> Answer:
-        count = len(body.get("input", body.get("inputs", [])))
+    def _misbehave(self, behaviour: str, details: dict[str, Any], call: Call, spoken: Format) -> Answer:
+        count = len(spoken.read_texts(call.body))
 
         def error(status: int, message: str, headers: dict[str, str] | None = None, **more: Any) -> Answer:
-            said: dict[str, Any] = {"detail" if jina else "error": message, **more}
-            return status, headers or {}, json.dumps(said).encode()
+            return status, headers or {}, json.dumps({**spoken.refuse(message), **more}).encode()
 
         def vectors(rows: list[Any]) -> Answer:
-            data = [{"object": "embedding", "index": at, "embedding": row} for at, row in enumerate(rows)]
-            return 200, {}, json.dumps({"data": data} if jina else rows).encode()
+            return 200, {}, json.dumps(spoken.answer(rows, count, call.body)).encode()
 
         answers = {
-            "unauthorized": lambda: error(401, "Invalid API key" if jina else "Invalid username or password."),
+            "unauthorized": lambda: error(401, spoken.bad_key),
             "echo_key": lambda: error(403, f"the key {self.token} is not allowed"),
             "bad_request": lambda: error(400, details.get("message", "the input is too long")),
             "rate_limited": lambda: error(
@@ -172,6 +169,16 @@ class Upstream:
         request.wfile.write(b"[[0.1, 0.2")
         request.wfile.flush()
         request.close_connection = True
+
+
+def _provider_of(path: str) -> tuple[str, str]:
+    """Return the provider that a path names and the rest of it; two providers are also known by their own paths."""
+    if path.startswith("/hf-inference/"):
+        return "huggingface", path
+    if path == "/v1/embeddings":
+        return "jinaAI", path
+    provider, _, rest = path.removeprefix("/").partition("/")
+    return provider, f"/{rest}"
 
 
 def main() -> None:

@@ -6,12 +6,12 @@ Facts: the provider's API documentation of feature extraction, and `inputs`/`opt
 from collections.abc import Sequence
 from typing import Any
 
-from services.embedder.providers.wire import Answer, AnswerError, EmbeddingModel, to_vectors
+from services.embedder.providers.wire import Answer, EmbeddingModel, to_vectors, vectors_at
 
 
 def request_body(model: EmbeddingModel, texts: Sequence[str]) -> dict[str, Any]:
     """Return the request for some texts. The provider is to wait for a model that is not loaded yet."""
-    return {"inputs": list(texts), "options": {"waitForModel": True}}
+    return {**model.members(), "inputs": model.texts(texts), "options": {"waitForModel": True}}
 
 
 def read_answer(body: Any, count: int) -> Answer:
@@ -19,8 +19,7 @@ def read_answer(body: Any, count: int) -> Answer:
 
     Raises `AnswerError`; an error body under HTTP 200 is one.
     """
-    if isinstance(body, dict):
-        raise AnswerError(f"it says: {body.get('error', 'an object without vectors')}")
-    if count == 1 and isinstance(body, list) and body and not isinstance(body[0], list):
-        body = [body]
-    return Answer(to_vectors(body, count))
+    rows = vectors_at(body, "embeddings") if isinstance(body, dict) else body
+    if count == 1 and isinstance(rows, list) and rows and not isinstance(rows[0], list):
+        rows = [rows]
+    return Answer(to_vectors(rows, count))

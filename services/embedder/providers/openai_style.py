@@ -1,20 +1,22 @@
 """The request and answer that OpenAI began and others share: `input` and `model`, `data[].embedding`.
 
-Facts: the API references of Jina AI and OpenAI. The answer is ordered by `index`, whatever order it arrives in.
+Facts: the API references of OpenAI, Azure OpenAI, Jina AI, Mistral AI, NVIDIA NIM, Upstage and Voyage AI, and what the
+Data API sends to each. The answer is ordered by `index`, whatever order it arrives in.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from services.embedder.providers.wire import Answer, AnswerError, EmbeddingModel, to_vectors
+from services.embedder.providers.wire import Answer, AnswerError, EmbeddingModel, to_vectors, tokens_at, vectors_at
 
 
 def request_body(model: EmbeddingModel, texts: Sequence[str]) -> dict[str, Any]:
-    """Return the request for some texts; `dimensions` only for models whose dimension is free."""
+    """Return the request for some texts: an array, or for providers that take one text a request that text."""
+    sent = model.texts(texts)
     # Parameters come first: none of them may stand for the texts or the model.
-    body: dict[str, Any] = {**model.parameters, "input": list(texts), "model": model.model.name}
-    if model.model.dimension_range is not None:
-        body["dimensions"] = model.dimension
+    body: dict[str, Any] = {**model.members(), "input": sent[0] if model.provider.input_as_text else sent}
+    if model.model.sent:
+        body["model"] = model.name
     return body
 
 
@@ -23,24 +25,13 @@ def read_answer(body: Any, count: int) -> Answer:
 
     Raises `AnswerError`; an error body under HTTP 200 is one.
     """
-    data = body.get("data") if isinstance(body, dict) else None
-    if not isinstance(data, list):
-        said = ""
-        if isinstance(body, dict):
-            said = f"; it says: {body.get('detail') or body.get('error') or body.get('message') or 'nothing'}"
-        raise AnswerError(f"it has no `data`{said}")
-    if not all(isinstance(item, dict) for item in data):
-        raise AnswerError("an element of `data` is no object")
+    data = vectors_at(body, "data")
+    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+        raise AnswerError("its `data` is no array of objects")
     indexes = [item.get("index", at) for at, item in enumerate(data)]
     if sorted(indexes, key=str) != sorted(range(len(data)), key=str):
         raise AnswerError(f"the indexes of `data` are not 0 to {len(data) - 1}")
     by_index = dict(zip(indexes, data, strict=True))
     vectors = to_vectors([by_index[at].get("embedding") for at in range(len(data))], count)
-    usage = body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    total = _tokens(usage.get("total_tokens"))
-    return Answer(vectors, _tokens(usage.get("prompt_tokens")) or total, total)
-
-
-def _tokens(value: Any) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+    total = tokens_at(body, "usage.total_tokens")
+    return Answer(vectors, tokens_at(body, "usage.prompt_tokens") or total, total)

@@ -27,20 +27,20 @@ from tests.upstream.server import Upstream
 
 SERVICE = pb.Service(provider="huggingface", model=MODEL_NAME, dimension=384)
 SECRETS = pb.RequestSecrets(api_key=PROVIDER_SECRET)
-JINA = next(provider for provider in load_catalogue({}).all() if provider.id == "jinaAI")
+JINA = next(provider for provider in load_catalogue().all() if provider.id == "jinaAI")
 
 
 class Embedder:
     """An embedder process whose Hugging Face is at a URL, and a channel to it."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, **environment: str) -> None:
         self.address = f"unix:{folder}/e.sock"
         self.log = folder / "log"
         endpoint = url + "/hf-inference/models/{modelId}/pipeline/feature-extraction"
         command = ["-m", "services.cli", "embedder", "--data-dir", str(folder / "data"), "--listen", self.address]
         self.process = subprocess.Popen(
             [sys.executable, *command, "--log-level", "debug"],
-            env={**os.environ, "ORRERY_PROVIDER_HUGGINGFACE_URL": endpoint},
+            env={**os.environ, "ORRERY_PROVIDER_HUGGINGFACE_URL": endpoint, **environment},
             stderr=self.log.open("w"),
         )
         self.channel = grpc.insecure_channel(self.address)
@@ -135,6 +135,77 @@ def test_a_host_that_is_not_there_is_told_from_one_that_fails(tmp_path: Path, ur
         running.stop()
 
 
+def test_an_operators_provider_needs_no_code(tmp_path: Path, upstream: Upstream) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        f"""
+providers:
+  - id: in-house
+    display_name: In house
+    wire: openai
+    url: "{upstream.url}/openaiCompatible/v1/embeddings"
+    authentication: {{none: true}}
+    models: [{{name: my-org/my-model, dimension: 384}}]
+"""
+    )
+    running = Embedder(tmp_path, upstream.url, ORRERY_PROVIDERS_FILE=str(file), ORRERY_ALLOW_PROVIDERS="deterministic")
+    try:
+        service = pb.Service(provider="in-house", model="my-org/my-model")
+        assert embed(running, "x", service=service, request_secrets=None).dimension == 384
+        assert embed(running, "x", service=pb.Service(provider="deterministic", model="hash")).dimension == 384
+    finally:
+        running.stop()
+
+
+def test_a_base_url_of_a_caller_is_asked_only_if_it_is_allowed(tmp_path: Path, upstream: Upstream) -> None:
+    base = f"{upstream.url}/openaiCompatible/v1"
+    running = Embedder(tmp_path, upstream.url, ORRERY_ALLOW_BASE_URLS=f"http://gpu:8000, {base}")
+
+    def service(url: str) -> pb.Service:
+        parameters = {"baseUrl": pb.ParameterValue(text=url)}
+        return pb.Service(provider="openaiCompatible", model="my-org/my-model", dimension=384, parameters=parameters)
+
+    try:
+        assert embed(running, "x", service=service(base)).dimension == 384
+        with pytest.raises(grpc.RpcError) as caught:
+            embed(running, "x", service=service(f"{upstream.url}/v1"))
+        assert code_of(caught.value) == "EMBEDDING_REQUEST_ENCODING_ERROR"
+        assert len(upstream.requests) == 1
+    finally:
+        running.stop()
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"ORRERY_ALLOW_PROVIDERS": "local, smoke"}, ["ORRERY_ALLOW_PROVIDERS", "'smoke'"]),
+        ({"ORRERY_PROVIDER_SMOKE_URL": "http://h"}, ["ORRERY_PROVIDER_SMOKE_URL"]),
+        ({"ORRERY_PROVIDERS_FILE": "mine.yaml"}, ["mine.yaml", "'mine'", "models[0].dimension"]),
+    ],
+)
+def test_a_mistake_of_the_operator_ends_the_start_with_its_place(
+    tmp_path: Path, variables: dict[str, str], says: list[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "providers: [{id: mine, display_name: M, wire: openai, url: 'http://h', authentication: {}, "
+        "models: [{name: m, dimension: many}]}]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli", "embedder", "--data-dir", str(tmp_path / "data")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("orrery: ")
+    for part in says:
+        assert part in done.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -162,11 +233,11 @@ def test_a_long_message_in_any_script_arrives(embedder: Embedder, upstream: Upst
 
 
 def test_a_parameter_cannot_stand_for_the_model() -> None:
-    model = EmbeddingModel(JINA, JINA.models[0], 768, {"model": "another", "task": "separation"})
+    model = EmbeddingModel(JINA, JINA.models[-1], 256, {"model": "another", "task": "separation"})
 
     body = openai_style.request_body(model, ["x"])
 
-    assert body == {"input": ["x"], "model": JINA.models[0].name, "task": "separation"}
+    assert body == {"input": ["x"], "model": "jina-embeddings-v3", "task": "separation", "dimensions": 256}
 
 
 def test_secrets_and_texts_are_in_no_log(embedder: Embedder, upstream: Upstream) -> None:
