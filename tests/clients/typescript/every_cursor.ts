@@ -161,7 +161,7 @@ await section('refusals reach the caller and close the cursor', async () => {
   await refused('FILTER_UNSUPPORTED_OPERATOR', () => collection.find({ n: { $what: 1 } }).toArray());
   // There is no reranking yet: its command is refused by name.
   const hybrid = collection.findAndRerank({}).sort({ $hybrid: 'anything' });
-  await refused('COMMAND_UNKNOWN', () => hybrid.toArray());
+  await refused('RERANKING_FEATURE_NOT_ENABLED', () => hybrid.toArray());
 });
 
 await collection.drop();
