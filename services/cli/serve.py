@@ -169,9 +169,15 @@ def gateway(
     token: Token = None,
     no_auth: NoAuth = False,
     limit: Limit = None,
+    store_timeout: Annotated[float, typer.Option(envvar="ORRERY_STORE_TIMEOUT", help="Seconds for one call.")] = 20.0,
+    embedder_timeout: Annotated[
+        float, typer.Option(envvar="ORRERY_EMBEDDER_TIMEOUT", help="Seconds for one call, retries included.")
+    ] = 60.0,
+    vectorize: Annotated[bool, typer.Option(envvar="ORRERY_VECTORIZE", help="Whether texts may be embedded.")] = True,
     log_level: LogLevel = "info",
 ) -> None:
     """Run the gateway alone: the Data API over HTTP."""
+    from services.gateway.command import Features
     from services.gateway.limits import Limits, override
     from services.gateway.server import GatewaySettings, run
 
@@ -180,7 +186,19 @@ def gateway(
     configure_logs("gateway", log_level)
     follow_parent()
     limits = override(Limits(), _read_limits(limit))
-    run(GatewaySettings(store, embedder, None if no_auth else token, http, database, limits))
+    run(
+        GatewaySettings(
+            store,
+            embedder,
+            None if no_auth else token,
+            http,
+            database,
+            limits,
+            Features(vectorize=vectorize),
+            store_timeout,
+            embedder_timeout,
+        )
+    )
 
 
 def store(data_dir: DataDir = Path(".orrery/store"), listen: Listen = None, log_level: LogLevel = "info") -> None:
