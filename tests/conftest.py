@@ -20,6 +20,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+#: Settings of an embedder whose tests say the same texts again and again, and make the upstream fail in a row.
+FORGIVING = {
+    "ORRERY_EMBEDDER_CACHE_MODE": "off",
+    "ORRERY_EMBEDDER_BREAKER_FAILURES": "1000000",
+    "ORRERY_EMBEDDER_FLOW_LONGEST_HOLD_SECONDS": "0.05",
+}
+
+
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[Upstream]:
     """A provider of embeddings on loopback that takes `PROVIDER_SECRET`."""
@@ -31,7 +39,7 @@ def upstream() -> Iterator[Upstream]:
 def orrery(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Orrery]:
     """A live server with the upstream for every provider and a stored key `test-key` for those that take one."""
     limits = ("--limit", "max_collections=100", "--limit", "indexes_available=1000")
-    environment = {**upstream.environment(), "ORRERY_ALLOW_PROVIDERS": "deterministic"}
+    environment = {**upstream.environment(), **FORGIVING, "ORRERY_ALLOW_PROVIDERS": "deterministic"}
     with Orrery(tmp_path_factory.mktemp("orrery"), environment=environment, arguments=limits) as server:
         for provider in FORMATS:
             if provider == "bedrock":

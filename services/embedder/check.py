@@ -6,7 +6,17 @@ from dataclasses import dataclass, field
 from services.embedder.address import address
 from services.embedder.catalogue import Catalogue
 from services.embedder.credentials import CredentialStore
-from services.embedder.entries import ASYMMETRIC_PARAMETER, DIMENSION_PARAMETER, IN_PROCESS, Model, Parameter, Provider
+from services.embedder.entries import (
+    ASYMMETRIC_PARAMETER,
+    COMMON_PARAMETERS,
+    DIMENSION_PARAMETER,
+    IN_PROCESS,
+    ON_TOO_LONG_CHOICES,
+    ON_TOO_LONG_PARAMETER,
+    Model,
+    Parameter,
+    Provider,
+)
 from services.runtime.errors import DataApiError
 
 #: A parameter's value: JSON string, number or boolean; other JSON values come as their text in `OtherValue`.
@@ -105,7 +115,8 @@ def _status(model: Model) -> None:
 
 
 def _parameters(service: Service, provider: Provider, model: Model) -> None:
-    expected: dict[str, Parameter] = {item.name: item for item in (*provider.parameters, *model.all_parameters)}
+    own = (*provider.parameters, *model.all_parameters)
+    expected: dict[str, Parameter] = {item.name: item for item in (*COMMON_PARAMETERS, *own)}
     expected.pop(DIMENSION_PARAMETER, None)
     for name in service.parameters:
         if name not in expected:
@@ -134,6 +145,8 @@ def _values(service: Service, provider: Provider, model: Model, expected: Mappin
             raise _invalid(
                 f"the parameters '{ASYMMETRIC_PARAMETER}' and '{member}' exclude each other; give one of them"
             )
+    if service.parameters.get(ON_TOO_LONG_PARAMETER, "error") not in ON_TOO_LONG_CHOICES:
+        raise _invalid(f"the parameter '{ON_TOO_LONG_PARAMETER}' must be one of {', '.join(ON_TOO_LONG_CHOICES)}")
     if provider.wire not in IN_PROCESS:
         try:
             address(provider, model, service.parameters)

@@ -26,6 +26,11 @@ ASYMMETRIC_PARAMETER = "asymmetric"
 #: Name of the boolean parameter that, where a catalogue declares it, decides whether requests state the dimension.
 SEND_DIMENSION_PARAMETER = "sendDimensions"
 
+#: Parameters of Orrery's own, for collections of every provider: whether vectors are remembered, and what becomes of a
+#: text that is too long (`error` or `truncate`). Neither is listed or sent.
+CACHE_PARAMETER, ON_TOO_LONG_PARAMETER = "cache", "onTooLong"
+ON_TOO_LONG_CHOICES = ("error", "truncate")
+
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _MODEL_PLACEHOLDER = "modelId"
 
@@ -127,7 +132,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `any_name` makes it stand for every name that is not listed; `sent` false keeps its name out of requests.
     `prefixes` (before each text) and `tasks` (a member of the body) tell documents from queries, for collections that
     ask for it with the parameter `asymmetric`. Limits are in texts and tokens; where one is given it goes before the
-    provider's.
+    provider's. The price is in US dollars, for accounting.
     """
 
     name: str
@@ -144,6 +149,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_batch_size: Positive | None = None
     max_tokens_per_text: Positive | None = None
     max_tokens_per_request: Positive | None = None
+    price_per_million_tokens: float | None = None
 
     def __post_init__(self) -> None:
         if sum(item is not None for item in (self.dimension, self.dimension_range, self.dimension_options)) != 1:
@@ -168,6 +174,24 @@ _ASYMMETRIC = Parameter(
     help="Whether documents and queries are embedded differently, as the model's authors advise for search.",
     default="false",
     place="none",
+)
+
+
+COMMON_PARAMETERS = (
+    Parameter(
+        name=CACHE_PARAMETER,
+        type="boolean",
+        help="Whether vectors are remembered by the embedder.",
+        default="true",
+        place="none",
+    ),
+    Parameter(
+        name=ON_TOO_LONG_PARAMETER,
+        type="string",
+        help="What becomes of a text that the model refuses for its length: error, or truncate.",
+        default="error",
+        place="none",
+    ),
 )
 
 

@@ -14,11 +14,15 @@ from services.embedder.credentials import CredentialStore, load_master_key
 from services.embedder.engine import EmbeddingEngine
 from services.embedder.secret import Secret
 from services.embedder.service import CredentialServicer, EmbedderServicer
-from services.embedder.upstream import Upstream, UpstreamSettings
+from services.embedder.settings import Settings, load_settings
+from services.embedder.upstream import Upstream
+from services.embedder.usage import UsageBook
 from services.runtime.rpc import serve_async
 
 SERVICE_NAMES = tuple(service.full_name for service in embedder_pb2.DESCRIPTOR.services_by_name.values())
 
+#: How often what was used is written.
+_USAGE_SECONDS = 5.0
 _URL_PREFIX, _URL_SUFFIX = "ORRERY_PROVIDER_", "_URL"
 
 
@@ -34,7 +38,7 @@ class EmbedderSettings:
     data_dir: Path
     catalogue: CatalogueSettings = field(default_factory=CatalogueSettings)
     master_key: Secret | None = None
-    upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
+    settings: Settings = field(default_factory=Settings)
 
     @classmethod
     def from_environment(cls, listen: str, data_dir: Path, environment: Mapping[str, str]) -> "EmbedderSettings":
@@ -56,7 +60,7 @@ class EmbedderSettings:
             allowed=_parts(environment.get("ORRERY_ALLOW_PROVIDERS", "")),
             base_urls=_parts(environment.get("ORRERY_ALLOW_BASE_URLS", "")),
         )
-        return cls(listen, data_dir, catalogue, Secret(key) if key else None)
+        return cls(listen, data_dir, catalogue, Secret(key) if key else None, load_settings(environment))
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -80,8 +84,10 @@ async def _serve(settings: EmbedderSettings) -> None:
     catalogue = load_catalogue(settings.catalogue)
     master_key = load_master_key(settings.data_dir, settings.master_key)
     credentials = CredentialStore(settings.data_dir / "credentials.db", master_key)
-    upstream = Upstream(settings.upstream)
-    engine = EmbeddingEngine(catalogue, credentials, upstream)
+    upstream = Upstream()
+    usage = UsageBook(settings.data_dir / "usage.db", settings.settings.budgets)
+    engine = EmbeddingEngine(catalogue, credentials, upstream, usage, settings.settings)
+    writing = asyncio.create_task(_write_regularly(usage))
 
     def register(server: grpc.aio.Server) -> None:
         embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(
@@ -92,5 +98,14 @@ async def _serve(settings: EmbedderSettings) -> None:
     try:
         await serve_async(settings.listen, register, SERVICE_NAMES, stop=stop.wait())
     finally:
+        writing.cancel()
         await upstream.close()
+        engine.close()
+        usage.close()
         credentials.close()
+
+
+async def _write_regularly(usage: UsageBook) -> None:
+    while True:
+        await asyncio.sleep(_USAGE_SECONDS)
+        await asyncio.to_thread(usage.write)

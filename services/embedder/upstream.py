@@ -1,236 +1,97 @@
-"""Requests to providers over HTTP: batches side by side, retries within the caller's deadline, errors told apart."""
+"""One request to a provider over HTTP: sent, answered, and what the answer says of the provider's limits."""
 
 import asyncio
-import email.utils
-import random
-import socket
-import time
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 from httpx_aiohttp import AiohttpTransport
 
+from services.embedder.failures import (
+    Failure,
+    connection_failure,
+    hidden_status,
+    retry_after,
+    status_failure,
+    timeout_failure,
+)
 from services.embedder.providers import WIRE_FORMATS
 from services.embedder.providers.request import make_request
-from services.embedder.providers.wire import Answer, AnswerError, EmbeddingModel, error_text
+from services.embedder.providers.wire import Answer, AnswerError, EmbeddingModel
 from services.embedder.secret import Secret
 from services.runtime.errors import DataApiError
 
-_SHOWN_CHARACTERS = 1000
+_UNITS = (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0))
 
 
 @dataclass(frozen=True, slots=True)
-class UpstreamSettings:
-    """How providers are asked. Defaults are the reference's where it has them."""
+class RateNotice:
+    """What a provider's headers say is left of a rate limit, and in how many seconds it starts anew, if they say."""
 
-    attempts: int = 4
-    """Requests for one batch at most: the first and three retries."""
-    read_seconds: float = 5.0
-    """How long one request may take to be answered."""
-    last_back_off_seconds: float = 0.5
-    """Longest pause before a retry that the provider did not ask for; the first one is the catalogue's."""
-    jitter: float = 0.5
-    """Share of a pause that is random."""
-    loading_seconds: float = 20.0
-    """Longest pause for a model that the provider says it is loading."""
-    concurrent_batches: int = 8
-    """Requests at a time for one call."""
+    requests: int | None = None
+    tokens: int | None = None
+    reset_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of a request."""
+
+    outcome: Answer | Failure
+    notice: RateNotice | None = None
 
 
 class Upstream:
     """The HTTP client of all providers."""
 
-    def __init__(self, settings: UpstreamSettings) -> None:
-        self._settings = settings
+    def __init__(self) -> None:
         # httpx's own pool costs milliseconds of CPU a request once dozens are in flight; aiohttp's does not.
-        self._client = httpx.AsyncClient(
-            transport=AiohttpTransport(), timeout=httpx.Timeout(settings.read_seconds), follow_redirects=False
-        )
+        self._client = httpx.AsyncClient(transport=AiohttpTransport(), follow_redirects=False)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
 
-    async def embed(
-        self, model: EmbeddingModel, texts: Sequence[str], keys: Mapping[str, Secret], deadline: float
-    ) -> Answer:
-        """Return the vectors of all texts, in their order.
+    async def ask(
+        self, model: EmbeddingModel, texts: Sequence[str], keys: Mapping[str, Secret], seconds: float
+    ) -> Reply:
+        """Send one request and return what became of it, at most `seconds` later.
 
-        `keys` are secrets by the provider's names for them; `deadline` is in `time.monotonic` seconds. One batch that
-        fails fails the call and ends the others. Raises `DataApiError` with the `EMBEDDING_PROVIDER_*` codes.
+        `keys` are secrets by the provider's names for them.
         """
-        size = model.max_batch_size
-        batches = [texts[at : at + size] for at in range(0, len(texts), size)]
-        gate = asyncio.Semaphore(self._settings.concurrent_batches)
-
-        async def one(batch: Sequence[str]) -> Answer:
-            async with gate:
-                return await self._batch(model, batch, keys, deadline)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(batch)) for batch in batches]
-        except* DataApiError as failures:
-            raise failures.exceptions[0] from None
-        answers = [task.result() for task in tasks]
-        return Answer(
-            np.concatenate([answer.vectors for answer in answers]),
-            sum(answer.prompt_tokens for answer in answers),
-            sum(answer.total_tokens for answer in answers),
-        )
-
-    async def _batch(
-        self, model: EmbeddingModel, texts: Sequence[str], keys: Mapping[str, Secret], deadline: float
-    ) -> Answer:
-        attempt = 1
-        while True:
-            failure = await self._attempt(model, texts, keys, deadline)
-            if isinstance(failure, Answer):
-                return failure
-            pause = self._pause(model, failure, attempt)
-            if pause is None or time.monotonic() + pause >= deadline:
-                raise failure.error
-            await asyncio.sleep(pause)
-            attempt += 1
-
-    async def _attempt(
-        self, model: EmbeddingModel, texts: Sequence[str], keys: Mapping[str, Secret], deadline: float
-    ) -> "Answer | _Failure":
         provider = model.provider.id
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            return _Failure(_timeout(provider, "the caller's deadline passed before it was asked"))
-        request = make_request(model, texts, keys)
-        timeout = min(model.provider.read_seconds or self._settings.read_seconds, remaining)
         try:
-            async with asyncio.timeout(timeout):
+            request = make_request(model, texts, keys)
+        except DataApiError as error:
+            return Reply(Failure(error))
+        try:
+            async with asyncio.timeout(seconds):
                 response = await self._client.post(
-                    request.url, content=request.body, headers=request.headers, timeout=timeout
+                    request.url, content=request.body, headers=request.headers, timeout=seconds
                 )
         except httpx.ConnectTimeout as problem:
             # What the transport makes of every connection that fails, refused ones and unknown hosts included.
-            return _connection_failure(provider, problem)
+            return Reply(connection_failure(provider, problem))
         except (TimeoutError, httpx.TimeoutException):
-            return _Failure(_timeout(provider, f"no answer within {timeout:.1f} seconds"), retry=True)
+            return Reply(timeout_failure(provider, f"no answer within {seconds:.1f} seconds"))
         except (httpx.HTTPError, httpx.InvalidURL) as problem:
-            return _connection_failure(provider, problem)
+            return Reply(connection_failure(provider, problem))
+        notice = _notice(response.headers)
         if response.status_code != 200:
-            return _status_failure(model, response, keys)
-        return _read(model, response, len(texts))
-
-    def _pause(self, model: EmbeddingModel, failure: "_Failure", attempt: int) -> float | None:
-        """Return the seconds to wait before the next attempt, None for no further one."""
-        if not failure.retry or attempt >= self._settings.attempts:
-            return None
-        if failure.wait_seconds is not None:
-            return failure.wait_seconds if failure.asked else min(failure.wait_seconds, self._settings.loading_seconds)
-        longest = max(self._settings.last_back_off_seconds, model.provider.first_back_off_seconds)
-        pause: float = min(longest, model.provider.first_back_off_seconds * 2 ** (attempt - 1))
-        return pause * (1 - self._settings.jitter * random.random())  # noqa: S311 - spreads retries
+            return Reply(status_failure(model, response, keys), notice)
+        return Reply(_read(model, response, keys, len(texts)), notice)
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why a request failed, whether another may succeed, and how long the provider said to wait.
-
-    `asked` tells a `Retry-After`, which is kept, from an estimate.
-    """
-
-    error: DataApiError
-    retry: bool = False
-    wait_seconds: float | None = None
-    asked: bool = False
-
-
-def _timeout(provider: str, problem: str) -> DataApiError:
-    return DataApiError("EMBEDDING_PROVIDER_TIMEOUT", provider=provider, problem=problem)
-
-
-def _connection_failure(provider: str, problem: Exception) -> _Failure:
-    """Return what a failed connection means: a host that is not there, or a provider that breaks off."""
-    cause: BaseException | None = problem
-    while cause is not None:
-        if isinstance(cause, socket.gaierror):
-            return _Failure(DataApiError("EMBEDDING_PROVIDER_BAD_HOST_NAME", provider=provider, problem=cause))
-        cause = cause.__cause__ or cause.__context__
-    said = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
-    error = DataApiError(
-        "EMBEDDING_PROVIDER_SERVER_ERROR",
-        provider=provider,
-        httpStatus="no HTTP status",
-        errorMessage=f"nothing, because the connection failed: {said}",
-    )
-    return _Failure(error, retry=True)
-
-
-def _status_failure(model: EmbeddingModel, response: httpx.Response, keys: Mapping[str, Secret]) -> _Failure:
-    status, provider = response.status_code, model.provider.id
-    said = _said(model, response, keys)
-    if status in (408, 504):
-        error = _timeout(provider, f"it answered HTTP status {status} and said: {said}")
-        return _Failure(error, retry=True)
-    details: dict[str, Any] = {"provider": provider, "httpStatus": f"HTTP status {status}", "errorMessage": said}
-    if status == 429:
-        wait = _retry_after(response)
-        error = DataApiError("EMBEDDING_PROVIDER_RATE_LIMITED", **details)
-        return _Failure(error, retry=True, wait_seconds=wait, asked=wait is not None)
-    if status >= 500:
-        wait = _retry_after(response)
-        error = DataApiError("EMBEDDING_PROVIDER_SERVER_ERROR", **details)
-        estimate = _estimated_seconds(response)
-        return _Failure(error, True, estimate if wait is None else wait, asked=wait is not None)
-    return _Failure(DataApiError("EMBEDDING_PROVIDER_CLIENT_ERROR", **details))
-
-
-def _said(model: EmbeddingModel, response: httpx.Response, keys: Mapping[str, Secret]) -> str:
-    """Return what an error answer says: the message at the provider's place for it, else the whole body."""
-    try:
-        text = error_text(response.json(), model.provider.error_at)
-    except ValueError:
-        text = None
-    said = text if text is not None else response.text
-    for key in keys.values():
-        said = key.scrub(said)
-    if response.status_code in (401, 403):
-        said = (
-            f"{said.rstrip('. ')}. Check the key: replace a stored one with `orrery keys remove` and `orrery keys add`"
-        )
-    return said if len(said) <= _SHOWN_CHARACTERS else f"{said[:_SHOWN_CHARACTERS]}..."
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds of `Retry-After`, a number or an HTTP date (RFC 9110, section 10.2.3)."""
-    given = response.headers.get("retry-after")
-    if given is None:
-        return None
-    try:
-        return max(0.0, float(given))
-    except ValueError:
-        pass  # then it is a date
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(given).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def _estimated_seconds(response: httpx.Response) -> float | None:
-    """Return how long a model still takes to load, which Hugging Face says in its answer."""
-    try:
-        estimate = response.json().get("estimated_time")
-    except (ValueError, AttributeError):
-        return None
-    return float(estimate) if isinstance(estimate, int | float) and estimate > 0 else None
-
-
-def _read(model: EmbeddingModel, response: httpx.Response, count: int) -> "Answer | _Failure":
+def _read(model: EmbeddingModel, response: httpx.Response, keys: Mapping[str, Secret], count: int) -> Answer | Failure:
     provider = model.provider.id
     try:
-        body: Any = response.json()
+        body = _decoded(response.content)
     except ValueError as problem:
-        return _Failure(
+        return Failure(
             DataApiError(
                 "EMBEDDING_RESPONSE_DECODING_ERROR", provider=provider, model=model.model.name, problem=problem
             )
@@ -239,8 +100,22 @@ def _read(model: EmbeddingModel, response: httpx.Response, count: int) -> "Answe
         answer = WIRE_FORMATS[model.provider.wire].read_answer(body, count)
         check_vectors(answer, model)
     except AnswerError as problem:
-        return _Failure(DataApiError("EMBEDDING_PROVIDER_UNEXPECTED_RESPONSE", provider=provider, problem=problem))
+        status = hidden_status(body)
+        if status is not None:
+            return status_failure(model, response, keys, hidden=status)
+        said = str(problem)
+        for key in keys.values():
+            said = key.scrub(said)
+        return Failure(DataApiError("EMBEDDING_PROVIDER_UNEXPECTED_RESPONSE", provider=provider, problem=said))
     return answer
+
+
+def _decoded(content: bytes) -> Any:
+    """Return the JSON of an answer; what is none, such as NaN among the numbers, is left to be refused by name."""
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return json.loads(content)
 
 
 def check_vectors(answer: Answer, model: EmbeddingModel) -> None:
@@ -250,3 +125,42 @@ def check_vectors(answer: Answer, model: EmbeddingModel) -> None:
         raise AnswerError(f"vectors of dimension {model.dimension} were expected, {length} came")
     if not np.isfinite(answer.vectors).all():
         raise AnswerError("a vector has a number that is not finite")
+
+
+# --- rate limits ------------------------------------------------------------
+
+
+def _notice(headers: httpx.Headers) -> RateNotice | None:
+    """Return what the headers that OpenAI began, and others share, say of limits."""
+    requests = _count(headers.get("x-ratelimit-remaining-requests"))
+    tokens = _count(headers.get("x-ratelimit-remaining-tokens"))
+    if requests is None and tokens is None:
+        return None
+    which = "requests" if requests == 0 else "tokens"
+    reset = _seconds(headers.get(f"x-ratelimit-reset-{which}"))
+    return RateNotice(requests, tokens, reset if reset is not None else retry_after(headers.get("retry-after")))
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def _seconds(text: str | None) -> float | None:
+    """Return the seconds of a span such as `1m30.5s`, `20ms` or `12`."""
+    if text is None:
+        return None
+    total, number = 0.0, ""
+    rest = text.strip()
+    while rest:
+        if rest[0].isdigit() or rest[0] == ".":
+            number, rest = number + rest[0], rest[1:]
+            continue
+        unit = next(((name, scale) for name, scale in _UNITS if rest.startswith(name)), None)
+        if unit is None or not number:
+            return None
+        total += float(number) * unit[1]
+        number, rest = "", rest[len(unit[0]) :]
+    try:
+        return total + (float(number) if number else 0.0)
+    except ValueError:
+        return None

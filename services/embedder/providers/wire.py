@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -47,6 +48,21 @@ class EmbeddingModel:
     def max_tokens_per_request(self) -> int | None:
         """The most tokens that one request may have, None where there is no such limit or it is not known."""
         return self.model.max_tokens_per_request or self.provider.max_tokens_per_request
+
+    @property
+    def distinguishes_purposes(self) -> bool:
+        """Whether documents and queries get different requests."""
+        said = (self.provider.input_types, self.provider.model_suffixes)
+        asked = (self.model.prefixes, self.model.tasks) if self.asymmetric else ()
+        parameters = (*self.provider.parameters, *self.model.parameters)
+        return any(item is not None for item in (*said, *asked)) or any(
+            parameter.purpose is not None and parameter.name in self.parameters for parameter in parameters
+        )
+
+    @property
+    def sent_parameters(self) -> set[str]:
+        """The names of the parameters that change what is sent."""
+        return {parameter.name for parameter in (*self.provider.parameters, *self.model.all_parameters)}
 
     @property
     def asymmetric(self) -> bool:
@@ -146,7 +162,12 @@ def to_vectors(rows: Any, count: int) -> Float32:
         raise AnswerError(f"an array of vectors was expected, found {type(rows).__name__}")
     if len(rows) != count:
         raise AnswerError(f"{count} texts were sent and {len(rows)} vectors came back")
-    if not all(isinstance(row, list) and row and all(map(_is_number, row)) for row in rows):
+    try:
+        # Fast and strict: strings and booleans are no numbers.
+        msgspec.convert(rows, list[list[float]])
+    except msgspec.ValidationError:
+        raise AnswerError("a vector is no array of numbers") from None
+    if not all(rows):
         raise AnswerError("a vector is no array of numbers")
     if len({len(row) for row in rows}) > 1:
         raise AnswerError("the vectors have different lengths")

@@ -22,7 +22,7 @@ from services.embedder.minilm import MODEL_NAME
 from services.embedder.providers import openai_style
 from services.embedder.providers.wire import EmbeddingModel
 from services.runtime.rpc import error_from_call
-from tests.conftest import PROVIDER_SECRET
+from tests.conftest import FORGIVING, PROVIDER_SECRET
 from tests.upstream.server import Upstream
 
 SERVICE = pb.Service(provider="huggingface", model=MODEL_NAME, dimension=384)
@@ -40,7 +40,7 @@ class Embedder:
         command = ["-m", "services.cli", "embedder", "--data-dir", str(folder / "data"), "--listen", self.address]
         self.process = subprocess.Popen(
             [sys.executable, *command, "--log-level", "debug"],
-            env={**os.environ, "ORRERY_PROVIDER_HUGGINGFACE_URL": endpoint, **environment},
+            env={**os.environ, "ORRERY_PROVIDER_HUGGINGFACE_URL": endpoint, **FORGIVING, **environment},
             stderr=self.log.open("w"),
         )
         self.channel = grpc.insecure_channel(self.address)
