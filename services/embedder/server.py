@@ -8,16 +8,22 @@ from pathlib import Path
 
 import grpc
 from orrery.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from stargate import embedding_gateway_pb2, embedding_gateway_pb2_grpc
 
 from services.embedder.catalogue import CatalogueSettings, load_catalogue
 from services.embedder.credentials import CredentialStore, load_master_key
 from services.embedder.engine import EmbeddingEngine
 from services.embedder.secret import Secret
 from services.embedder.service import CredentialServicer, EmbedderServicer
+from services.embedder.stargate import StargateServicer
 from services.embedder.upstream import Upstream, UpstreamSettings
 from services.runtime.rpc import serve_async
 
-SERVICE_NAMES = tuple(service.full_name for service in embedder_pb2.DESCRIPTOR.services_by_name.values())
+SERVICE_NAMES = tuple(
+    service.full_name
+    for contract in (embedder_pb2.DESCRIPTOR, embedding_gateway_pb2.DESCRIPTOR)
+    for service in contract.services_by_name.values()
+)
 
 _URL_PREFIX, _URL_SUFFIX = "ORRERY_PROVIDER_", "_URL"
 
@@ -88,6 +94,9 @@ async def _serve(settings: EmbedderSettings) -> None:
             EmbedderServicer(catalogue, credentials, engine), server
         )
         embedder_pb2_grpc.add_CredentialServiceServicer_to_server(CredentialServicer(catalogue, credentials), server)
+        embedding_gateway_pb2_grpc.add_EmbeddingServiceServicer_to_server(
+            StargateServicer(catalogue, credentials, engine, settings.upstream), server
+        )
 
     try:
         await serve_async(settings.listen, register, SERVICE_NAMES, stop=stop.wait())
