@@ -1,6 +1,6 @@
 """The reference's embedding-gateway interface as facts, and stubs made of nothing else.
 
-The table was copied by hand from the interface and knows nothing of `protos/stargate`, so that a mistake there is found.
+The table was copied by hand from the interface and knows nothing of `protos/stargate`, so that a mistake there shows.
 A message's entry has a line for each field: number, name, kind, type. Types are scalars or names in this package.
 """
 
