@@ -1,4 +1,4 @@
-"""Builds the Python modules of the two contracts, next to their `.proto` files.
+"""Builds the Python modules of the contracts, next to their `.proto` files.
 
 Run by the build (`pip install`, through `[tool.hatch.build.hooks.custom]`) and by hand with
 `python protos/generate.py`.

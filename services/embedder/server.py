@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 from orrery.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from stargate import embedding_gateway_pb2, embedding_gateway_pb2_grpc
 
 from services.embedder.catalogue import CatalogueSettings, load_catalogue
 from services.embedder.credentials import CredentialStore, load_master_key
@@ -15,11 +16,16 @@ from services.embedder.engine import EmbeddingEngine
 from services.embedder.secret import Secret
 from services.embedder.service import CredentialServicer, EmbedderServicer
 from services.embedder.settings import Settings, load_settings
+from services.embedder.stargate import StargateServicer
 from services.embedder.upstream import Upstream
 from services.embedder.usage import UsageBook
 from services.runtime.rpc import serve_async
 
-SERVICE_NAMES = tuple(service.full_name for service in embedder_pb2.DESCRIPTOR.services_by_name.values())
+SERVICE_NAMES = tuple(
+    service.full_name
+    for contract in (embedder_pb2.DESCRIPTOR, embedding_gateway_pb2.DESCRIPTOR)
+    for service in contract.services_by_name.values()
+)
 
 #: How often what was used is written.
 _USAGE_SECONDS = 5.0
@@ -91,9 +97,12 @@ async def _serve(settings: EmbedderSettings) -> None:
 
     def register(server: grpc.aio.Server) -> None:
         embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(
-            EmbedderServicer(catalogue, credentials, engine), server
+            EmbedderServicer(catalogue, credentials, engine, usage), server
         )
         embedder_pb2_grpc.add_CredentialServiceServicer_to_server(CredentialServicer(catalogue, credentials), server)
+        embedding_gateway_pb2_grpc.add_EmbeddingServiceServicer_to_server(
+            StargateServicer(catalogue, credentials, engine, settings.settings.requests), server
+        )
 
     try:
         await serve_async(settings.listen, register, SERVICE_NAMES, stop=stop.wait())

@@ -1,7 +1,9 @@
 """The embedder's RPCs: messages in, typed calls, messages out."""
 
 import asyncio
+import datetime
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -12,19 +14,19 @@ from orrery.embedder.v1 import embedder_pb2_grpc
 from services.embedder.catalogue import Catalogue
 from services.embedder.check import OtherValue, Service, check_service
 from services.embedder.credentials import Credential, CredentialStore
-from services.embedder.engine import EmbedCall, EmbeddingEngine
+from services.embedder.deadline import deadline_of
+from services.embedder.engine import EmbedCall, Embedded, EmbeddingEngine
 from services.embedder.entries import DIMENSION_PARAMETER, DimensionRange, Model, Parameter, Provider, Purpose
 from services.embedder.secret import Secret
+from services.embedder.usage import UsageBook, UsageRow
 from services.runtime.errors import DataApiError
 
 log = structlog.get_logger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-#: How long a call may take whose caller set no deadline, in seconds.
-_NO_DEADLINE_SECONDS = 60.0
-#: Share of the caller's time that is kept for the answer, so that a provider that is late can be named.
-_ANSWER_SHARE = 0.05
+#: How long a bulk job may take whose caller set no deadline, in seconds.
+_NO_BULK_DEADLINE_SECONDS = 3600.0
 
 _STATUSES = {
     "SUPPORTED": pb.MODEL_STATUS_SUPPORTED,
@@ -46,38 +48,37 @@ _PARAMETER_TYPES = {
 class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
     """`orrery.embedder.v1.EmbedderService`. Each RPC is described in the contract."""
 
-    def __init__(self, catalogue: Catalogue, credentials: CredentialStore, engine: EmbeddingEngine) -> None:
+    def __init__(
+        self, catalogue: Catalogue, credentials: CredentialStore, engine: EmbeddingEngine, usage: UsageBook
+    ) -> None:
         self._catalogue = catalogue
         self._credentials = credentials
         self._engine = engine
+        self._usage = usage
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
         """Embed texts."""
         started = time.monotonic()
-        remaining = context.time_remaining()
-        call = EmbedCall(
-            database=request.database,
-            service=_service(request.service),
-            texts=list(request.texts),
-            deadline=started + (_NO_DEADLINE_SECONDS if remaining is None else remaining * (1 - _ANSWER_SHARE)),
-            request_keys=_request_keys(request.request_secrets),
-            purpose=_PURPOSES.get(request.input_type, "document"),
-        )
-        answer = await self._engine.embed(call)
-        log.info(
-            "embedded",
-            provider=request.service.provider,
-            model=request.service.model,
-            database=request.database,
-            texts=len(call.texts),
-            tokens=answer.total_tokens,
-            milliseconds=round((time.monotonic() - started) * 1000, 1),
-        )
-        return pb.EmbedResponse(
-            vectors=answer.vectors.astype("<f4").tobytes(),
-            dimension=answer.vectors.shape[1],
-            usage=pb.Usage(prompt_tokens=answer.prompt_tokens, total_tokens=answer.total_tokens),
-        )
+        embedded = await self._engine.embed(_call(request, deadline_of(context)))
+        _log_embedded(request, embedded.total_tokens, embedded.cached, time.monotonic() - started)
+        return _embed_response(request.service, embedded)
+
+    async def EmbedStream(  # noqa: N802
+        self, request: pb.EmbedStreamRequest, context: Context
+    ) -> AsyncIterator[pb.EmbedStreamResponse]:
+        """Embed the texts of a bulk job."""
+        started, tokens, cached = time.monotonic(), 0, 0
+        call = _call(request.embed, deadline_of(context, _NO_BULK_DEADLINE_SECONDS))
+        async for first, embedded in self._engine.stream(call):
+            tokens, cached = tokens + embedded.total_tokens, cached + embedded.cached
+            yield pb.EmbedStreamResponse(first_index=first, embedded=_embed_response(request.embed.service, embedded))
+        _log_embedded(request.embed, tokens, cached, time.monotonic() - started)
+
+    async def ListUsage(self, request: pb.ListUsageRequest, context: Context) -> pb.ListUsageResponse:  # noqa: N802
+        """List what was used."""
+        since = request.first_day or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-01")
+        rows = await asyncio.to_thread(self._usage.rows, since)
+        return pb.ListUsageResponse(records=map(_usage_message, rows))
 
     async def ListProviders(  # noqa: N802
         self, request: pb.ListProvidersRequest, context: Context
@@ -178,6 +179,70 @@ def _log_change(what: str, credential: Credential) -> None:
 
 
 # --- messages ---------------------------------------------------------------
+
+
+def _call(request: pb.EmbedRequest, deadline: float) -> EmbedCall:
+    return EmbedCall(
+        database=request.database,
+        service=_service(request.service),
+        texts=list(request.texts),
+        deadline=deadline,
+        request_keys=_request_keys(request.request_secrets),
+        purpose=_PURPOSES.get(request.input_type, "document"),
+        partial=request.partial,
+        cache=not request.skip_cache,
+    )
+
+
+def _embed_response(service: pb.Service, embedded: Embedded) -> pb.EmbedResponse:
+    warnings = [DataApiError("EMBEDDING_BUDGET_NEARLY_SPENT", state=state) for state in embedded.warnings]
+    for cut in sorted(embedded.cuts, key=lambda cut: cut.index):
+        details = {"position": cut.index + 1, "count": len(embedded.vectors), "characters": cut.characters}
+        warnings.append(DataApiError("EMBEDDING_TEXT_TRUNCATED", model=service.model, **details))  # type: ignore[arg-type]
+    return pb.EmbedResponse(
+        vectors=embedded.vectors.astype("<f4", copy=False).tobytes(),
+        dimension=embedded.vectors.shape[1],
+        usage=pb.Usage(prompt_tokens=embedded.prompt_tokens, total_tokens=embedded.total_tokens),
+        failures=[
+            pb.TextFailure(index=index, error=_notice(error)) for index, error in sorted(embedded.failures.items())
+        ],
+        warnings=map(_notice, warnings),
+        cached_texts=embedded.cached,
+    )
+
+
+def _notice(error: DataApiError) -> pb.Notice:
+    return pb.Notice(code=error.code, details=error.details)
+
+
+def _usage_message(row: UsageRow) -> pb.UsageRecord:
+    who, used = row.spender, row.used
+    return pb.UsageRecord(
+        day=row.day,
+        provider=who.provider,
+        key=who.key,
+        database=who.database,
+        model=who.model,
+        calls=used.calls,
+        texts=used.texts,
+        cached_texts=used.cached,
+        tokens=used.tokens,
+        saved_tokens=used.saved,
+        cost=used.money,
+    )
+
+
+def _log_embedded(request: pb.EmbedRequest, tokens: int, cached: int, seconds: float) -> None:
+    log.info(
+        "embedded",
+        provider=request.service.provider,
+        model=request.service.model,
+        database=request.database,
+        texts=len(request.texts),
+        cached=cached,
+        tokens=tokens,
+        milliseconds=round(seconds * 1000, 1),
+    )
 
 
 def _request_keys(secrets: pb.RequestSecrets) -> dict[str, Secret]:

@@ -14,7 +14,7 @@ import structlog
 
 from services.gateway.command import Command, Context, Features, Level, parse_body
 from services.gateway.commands import COMMANDS
-from services.gateway.embedding import Embedding, EmbeddingSecrets
+from services.gateway.embedding import Embedding, EmbeddingHeaders
 from services.gateway.envelope import Answer
 from services.gateway.limits import Limits
 from services.gateway.storage import Storage
@@ -98,9 +98,11 @@ class Application:
     async def _run(self, body: bytes, names: list[str], headers: Mapping[bytes, bytes]) -> Answer:
         started = time.perf_counter()
         command: Command | None = None
+        context = self._context(names, headers)
         try:
             command, fields = parse_body(body, _LEVELS[len(names)], COMMANDS, self.limits)
-            answer = await command.run(self._context(names, headers), fields)
+            answer = await command.run(context, fields)
+            answer.warnings.extend(context.warnings)
         except DataApiError as error:
             answer = Answer(errors=[error])
         except ExceptionGroup as group:
@@ -147,10 +149,12 @@ class Application:
             embedding=self.embedding,
             limits=self.limits,
             features=self.features,
-            secrets=EmbeddingSecrets(
+            warnings=[],
+            embedding_headers=EmbeddingHeaders(
                 api_key=headers.get(b"x-embedding-api-key", b"").decode("latin-1"),
                 access_id=headers.get(b"x-embedding-access-id", b"").decode("latin-1"),
                 secret_id=headers.get(b"x-embedding-secret-id", b"").decode("latin-1"),
+                cache=headers.get(b"x-embedding-cache", b"").lower() != b"off",
             ),
         )
 

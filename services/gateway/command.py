@@ -1,7 +1,7 @@
 """A command on its way: what it is, whom it asks, and how it is told from the body of a request."""
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.documents.codec import (
@@ -17,7 +17,7 @@ from services.documents.codec import (
     named_members,
 )
 from services.gateway.collection import Collection
-from services.gateway.embedding import Embedding, EmbeddingSecrets
+from services.gateway.embedding import Embedding, EmbeddingHeaders
 from services.gateway.envelope import Answer
 from services.gateway.fields import Fields, shown
 from services.gateway.limits import Limits
@@ -44,7 +44,10 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a command has to work with: where it was sent, the services, and the server's settings."""
+    """What a command has to work with: where it was sent, the services, and the server's settings.
+
+    `warnings` are added to the answer.
+    """
 
     database: str
     keyspace: str
@@ -53,7 +56,23 @@ class Context:
     embedding: Embedding
     limits: Limits
     features: Features
-    secrets: EmbeddingSecrets
+    embedding_headers: EmbeddingHeaders
+    warnings: list[DataApiError]
+
+    async def embed(self, collection: Collection, text: str, *, search: bool) -> bytes:
+        """Return the vector of a text, little-endian float32; `search` tells one to search with."""
+        (vector,) = await self.embed_all(collection, [text], search=search)
+        if isinstance(vector, DataApiError):
+            raise vector
+        return vector
+
+    async def embed_all(
+        self, collection: Collection, texts: Sequence[str], *, search: bool = False, partial: bool = False
+    ) -> Sequence[bytes | DataApiError]:
+        """Return the vector of each text; with `partial` the error of each that fails alone."""
+        answer = await self.embedding.embed(collection, texts, self.embedding_headers, search=search, partial=partial)
+        self.warnings.extend(answer.warnings)
+        return answer.vectors
 
     async def on_collection(self, command: Callable[[Collection], Awaitable[Answer]]) -> Answer:
         """Run a command on the collection that the URL names."""

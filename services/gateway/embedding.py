@@ -17,16 +17,25 @@ _FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddingSecrets:
-    """Provider keys that came in the headers of one request. Their values never show."""
+class EmbeddingHeaders:
+    """What the headers of one request say of embedding: provider keys, whose values never show, and of the cache."""
 
     api_key: str = field(default="", repr=False)
     access_id: str = field(default="", repr=False)
     secret_id: str = field(default="", repr=False)
+    cache: bool = True
 
-    def message(self) -> embedder_pb2.RequestSecrets:
+    def secrets(self) -> embedder_pb2.RequestSecrets:
         """Return the secrets as the embedder takes them."""
         return embedder_pb2.RequestSecrets(api_key=self.api_key, access_id=self.access_id, secret_id=self.secret_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TextVectors:
+    """Vectors by text: little-endian float32, or the error of a text that failed alone; and warnings."""
+
+    vectors: Sequence[bytes | DataApiError]
+    warnings: Sequence[DataApiError]
 
 
 class Embedding:
@@ -37,11 +46,18 @@ class Embedding:
         self.remote = embedder_remote(timeout_seconds)
 
     async def embed(
-        self, collection: Collection, texts: Sequence[str], secrets: EmbeddingSecrets, *, search: bool
-    ) -> list[bytes]:
-        """Return the vector of each text: little-endian float32 of the collection's dimension.
+        self,
+        collection: Collection,
+        texts: Sequence[str],
+        headers: EmbeddingHeaders,
+        *,
+        search: bool,
+        partial: bool = False,
+    ) -> TextVectors:
+        """Return the vector of each text, of the collection's dimension.
 
-        `search` tells texts to search with from texts to store. All texts go in one call.
+        `search` tells texts to search with from texts to store. With `partial` a text that the provider refuses fails
+        alone, otherwise it fails the call. All texts go in one call.
 
         Raises `EMBEDDING_SERVICE_NOT_CONFIGURED` for a collection without a service, and whatever the embedder
         raises.
@@ -54,9 +70,11 @@ class Embedding:
         request = embedder_pb2.EmbedRequest(
             database=collection.database,
             service=service_message(vector.service, vector.dimension),
-            request_secrets=secrets.message(),
+            request_secrets=headers.secrets(),
             input_type=embedder_pb2.INPUT_TYPE_SEARCH if search else embedder_pb2.INPUT_TYPE_INDEX,
             texts=texts,
+            partial=partial,
+            skip_cache=not headers.cache,
         )
         response = await self.remote.call(self.rpc.Embed, request)
         size = vector.dimension * _FLOAT32_BYTES
@@ -67,7 +85,12 @@ class Embedding:
                 problem=f"{len(texts)} vectors of dimension {vector.dimension} were expected, "
                 f"{len(response.vectors)} bytes came",
             )
-        return [response.vectors[at : at + size] for at in range(0, len(response.vectors), size)]
+        vectors: list[bytes | DataApiError] = [
+            response.vectors[at : at + size] for at in range(0, len(response.vectors), size)
+        ]
+        for failure in response.failures:
+            vectors[failure.index] = _error(failure.error)
+        return TextVectors(vectors, [_error(warning) for warning in response.warnings])
 
     async def check(self, database: str, service: ServiceOptions, dimension: int) -> embedder_pb2.Service:
         """Return a service as a collection may be created with it; `dimension` 0 asks for the model's.
@@ -97,6 +120,11 @@ def service_message(service: ServiceOptions, dimension: int) -> embedder_pb2.Ser
         authentication=service.authentication or {},
         parameters={name: _parameter(cast("JsonValue", value)) for name, value in parameters.items()},
     )
+
+
+def _error(notice: embedder_pb2.Notice) -> DataApiError:
+    details: dict[str, object] = dict(notice.details)
+    return DataApiError(notice.code, document_ids=(), **details)
 
 
 def _parameter(value: JsonValue) -> embedder_pb2.ParameterValue:

@@ -86,7 +86,7 @@ def _abort_arguments(error: DataApiError) -> tuple[grpc.StatusCode, str, tuple[t
     return code, error.message, ((STATUS_DETAILS_KEY, error_to_status(error).SerializeToString()),)
 
 
-def _unexpected(method: str, problem: Exception) -> DataApiError:
+def unexpected_error(method: str, problem: Exception) -> DataApiError:
     """Log what nobody foresaw, and return what the caller may know of it."""
     error = DataApiError("UNEXPECTED_SERVER_ERROR", errorClass=type(problem).__name__, where=method)
     log.error("unexpected error", method=method, exc_info=problem)
@@ -116,7 +116,7 @@ class ErrorInterceptor(grpc.ServerInterceptor):
             except DataApiError as error:
                 code, message, trailing = _abort_arguments(error)
             except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
-                code, message, trailing = _abort_arguments(_unexpected(method, problem))
+                code, message, trailing = _abort_arguments(unexpected_error(method, problem))
             context.set_trailing_metadata(trailing)
             return context.abort(code, message)
 
@@ -143,7 +143,7 @@ class AsyncErrorInterceptor(grpc.aio.ServerInterceptor):
             except DataApiError as error:
                 code, message, trailing = _abort_arguments(error)
             except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
-                code, message, trailing = _abort_arguments(_unexpected(method, problem))
+                code, message, trailing = _abort_arguments(unexpected_error(method, problem))
             return await context.abort(code, message, trailing)
 
         return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)

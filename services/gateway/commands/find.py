@@ -134,7 +134,7 @@ async def sort_vector(context: Context, collection: Collection, clause: SortClau
     if isinstance(clause, VectorSort):
         return clause.values
     if isinstance(clause, VectorizeSort):
-        return (await context.embedding.embed(collection, [clause.text], context.secrets, search=True))[0]
+        return await context.embed(collection, clause.text, search=True)
     if isinstance(clause, LexicalSort):
         raise DataApiError(
             "LEXICAL_NOT_ENABLED_FOR_COLLECTION", keyspace=collection.keyspace, collection=collection.name

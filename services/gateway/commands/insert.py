@@ -52,6 +52,8 @@ async def insert_many(context: Context, fields: Fields) -> Answer:
     documents = fields.array("documents")
     options = fields.nested("options", ("ordered", "returnDocumentResponses"))
     ordered, responses = options.boolean("ordered"), options.boolean("returnDocumentResponses")
+    # The reference fails the whole command for one text. Whoever writes that the order does not matter gets the rest.
+    partial = options.has("ordered") and not ordered
     most = context.limits.insert_many_documents
     if documents is None:
         fields.refuse("documents", None, "it must not be null")
@@ -60,16 +62,24 @@ async def insert_many(context: Context, fields: Fields) -> Answer:
     fields.finish()
 
     async def run(collection: Collection) -> Answer:
-        outcomes = await _insert(context, collection, documents or [], ordered=ordered)
+        outcomes = await _insert(context, collection, documents or [], ordered=ordered, partial=partial)
         return _answer_with_responses(outcomes) if responses else _answer_with_ids(outcomes)
 
     return await context.on_collection(run)
 
 
 async def _insert(
-    context: Context, collection: Collection, documents: Sequence[JsonValue], *, ordered: bool
+    context: Context,
+    collection: Collection,
+    documents: Sequence[JsonValue],
+    *,
+    ordered: bool,
+    partial: bool = False,
 ) -> list[Outcome]:
-    """Insert documents and return what became of each, in their order."""
+    """Insert documents and return what became of each, in their order.
+
+    With `partial` a text that cannot be embedded is its document's failure alone.
+    """
     count = len(documents)
     expanded = [expand_hybrid(document, at + 1, count) for at, document in enumerate(documents)]
     for at, document in enumerate(expanded):
@@ -82,8 +92,8 @@ async def _insert(
             outcomes.append(error)
             if ordered:
                 break
+    await _embed(context, collection, outcomes, partial=partial)
     valid = [(at, outcome) for at, outcome in enumerate(outcomes) if isinstance(outcome, PreparedDocument)]
-    await _embed(context, collection, [document for _, document in valid])
     outcomes.extend(map(_skipped, expanded[len(outcomes) :]))
     if not valid:
         return outcomes
@@ -100,13 +110,21 @@ async def _insert(
     return outcomes
 
 
-async def _embed(context: Context, collection: Collection, documents: Sequence[PreparedDocument]) -> None:
-    """Embed every text of the documents in one call."""
-    texts = [(document, document.text) for document in documents if document.text is not None]
-    if texts:
-        vectors = await context.embedding.embed(collection, [text for _, text in texts], context.secrets, search=False)
-        for (document, _), values in zip(texts, vectors, strict=True):
-            document.embedded(values)
+async def _embed(context: Context, collection: Collection, outcomes: list[Outcome], *, partial: bool) -> None:
+    """Embed every text of the documents in one call; the error of one that fails alone takes its place."""
+    texts = [
+        (at, document, document.text)
+        for at, document in enumerate(outcomes)
+        if isinstance(document, PreparedDocument) and document.text is not None
+    ]
+    if not texts:
+        return
+    vectors = await context.embed_all(collection, [text for _, _, text in texts], partial=partial)
+    for (at, document, _), vector in zip(texts, vectors, strict=True):
+        if isinstance(vector, DataApiError):
+            outcomes[at] = vector.about(document.id_json) if document.id_json is not None else vector
+        else:
+            document.embedded(vector)
 
 
 def _skipped(document: JsonValue) -> Skipped:

@@ -49,8 +49,7 @@ async def find_one_and_replace(context: Context, fields: Fields) -> Answer:
         )
         response = await context.storage.remote.call(context.storage.rpc.ReplaceDocument, request)
         if response.embedding_needed and prepared.text is not None:
-            (vector,) = await context.embedding.embed(collection, [prepared.text], context.secrets, search=False)
-            request.replacement.vector.values = vector
+            request.replacement.vector.values = await context.embed(collection, prepared.text, search=False)
             response = await context.storage.remote.call(context.storage.rpc.ReplaceDocument, request)
         return Answer(data={"document": render_image(response)}, status=changed_status(response))
 

@@ -105,7 +105,7 @@ async def _update(
         context.storage.rpc.UpdateDocuments, request
     )
     if response.embedding_needed and clause.vectorize_text is not None:
-        (vector,) = await context.embedding.embed(collection, [clause.vectorize_text], context.secrets, search=False)
+        vector = await context.embed(collection, clause.vectorize_text, search=False)
         for special in request.specials:
             if special.WhichOneof("vector_change") == "vectorize":
                 special.vectorize.values = vector
