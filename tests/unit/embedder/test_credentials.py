@@ -8,7 +8,8 @@ import apsw
 import pytest
 from cryptography.exceptions import InvalidTag
 
-from services.embedder.credentials import CredentialStore, MasterKeyError, load_master_key
+from services.embedder.credentials import CredentialStore
+from services.embedder.sealing import MasterKeyError, load_master_key
 from services.embedder.secret import Secret
 from services.runtime.errors import DataApiError
 
