@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+from cryptography.exceptions import InvalidTag
 
 from services.embedder.sealing import MasterKeyError, Sealer
 from services.runtime.errors import ConfigurationError
@@ -87,7 +88,7 @@ def _prepare(connection: apsw.Connection, path: Path, sealer: Sealer) -> None:
         # First, because an upgrade opens every secret.
         _check_master_key(connection, path, sealer)
         if version < SCHEMA_VERSION:
-            _give_versions(connection, sealer)
+            _give_versions(connection, path, sealer)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -100,7 +101,7 @@ def _check_master_key(connection: apsw.Connection, path: Path, sealer: Sealer) -
         )
 
 
-def _give_versions(connection: apsw.Connection, sealer: Sealer) -> None:
+def _give_versions(connection: apsw.Connection, path: Path, sealer: Sealer) -> None:
     """Make every secret the first version of its credential; sealed again, because the version is bound to it."""
     credentials = connection.execute("SELECT provider, name, created FROM credentials").fetchall()
     secrets: list[Any] = connection.execute("SELECT provider, name, token, sealed FROM secrets").fetchall()
@@ -110,6 +111,12 @@ def _give_versions(connection: apsw.Connection, sealer: Sealer) -> None:
     connection.executemany("INSERT INTO versions VALUES (?, ?, 1, ?)", credentials)
     connection.executemany("INSERT INTO scopes VALUES (?, ?, ?)", scopes)
     for provider, name, token, sealed in secrets:
-        secret = sealer.open(bytes(sealed), provider, name, token)
+        try:
+            secret = sealer.open(bytes(sealed), provider, name, token)
+        except (InvalidTag, ValueError):
+            raise ConfigurationError(
+                f"{path} cannot be upgraded: its {provider} key {name} is damaged; put a backup back, or remove that "
+                "key with the Orrery that wrote it"
+            ) from None
         bound = sealer.seal(secret, provider, name, "1", token)
         connection.execute("INSERT INTO secrets VALUES (?, ?, 1, ?, ?)", (provider, name, token, bound))
