@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import apsw
 import structlog
 
 from services.embedder.audit import AuditLog
@@ -47,12 +48,13 @@ class CredentialStore:
             self._take_over(directory.start(), directory)
 
     def close(self) -> None:
-        """Write the times of use and close the file."""
+        """Write the times of use and close the file. A disk that takes no more costs the times, not the clean end."""
         try:
             self.write_uses()
-        finally:
-            with self._lock:
-                self._connection.close()
+        except apsw.Error:
+            log.exception("it could not be written when credentials were last used")
+        with self._lock:
+            self._connection.close()
 
     # --- changes ---
 

@@ -9,10 +9,7 @@ log = structlog.get_logger(__name__)
 
 
 async def every(seconds: float, work: Callable[[], object]) -> None:
-    """Do blocking work on a thread every so many seconds, until cancelled; a failure is logged, and the next try is on.
-
-    A failure's text is not logged, because nobody knows what is in it: its kind and place are.
-    """
+    """Do blocking work on a thread every so many seconds, until cancelled. A failure is logged, and tried again."""
     while True:
         await asyncio.sleep(seconds)
         try:
