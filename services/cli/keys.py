@@ -1,6 +1,7 @@
 """`orrery keys`: the credentials of the embedding providers."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 
 import grpc
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 from orrery.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from rich.console import Console
 from rich.table import Table
@@ -15,9 +17,13 @@ from rich.table import Table
 from services.runtime.addresses import socket_address
 from services.runtime.rpc import error_from_call
 
-app = typer.Typer(help="Store, list, scope and remove the credentials of embedding providers.", no_args_is_help=True)
+app = typer.Typer(
+    help="Store, list, scope, rotate and remove the credentials of embedding providers.", no_args_is_help=True
+)
 
 _CALL_SECONDS = 10.0
+#: Columns of a table that goes to a file or a pipe, where none is to be broken.
+_WIDE = 250
 
 Provider = Annotated[str, typer.Argument(help="Id of the provider, such as huggingface or jinaAI.")]
 Name = Annotated[str, typer.Argument(help="Name of the key: 1 to 50 letters, digits, '_' and '-'.")]
@@ -28,6 +34,14 @@ Address = Annotated[
     str | None,
     typer.Option("--embedder", envvar="ORRERY_EMBEDDER", help="Address of the embedder instead of --data-dir."),
 ]
+FromEnv = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from-env",
+        help="Variable that holds the secret; SECRET=VAR for a key of several, once for each.",
+        metavar="VAR",
+    ),
+]
 
 
 @app.command()
@@ -35,14 +49,7 @@ def add(
     provider: Provider,
     name: Name,
     database: Annotated[list[str], typer.Option("--database", help="Database that may use it. May be repeated.")],
-    from_env: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--from-env",
-            help="Variable that holds the secret; SECRET=VAR for a key of several, once for each.",
-            metavar="VAR",
-        ),
-    ] = None,
+    from_env: FromEnv = None,
     data_dir: DataDir = Path(".orrery"),
     embedder: Address = None,
 ) -> None:
@@ -66,11 +73,13 @@ def list_keys(
     """List the keys with the databases that may use them; never their secrets."""
     request = embedder_pb2.ListCredentialsRequest(provider=provider)
     response = _call(data_dir, embedder, lambda channel: _credentials(channel).ListCredentials, request)
-    table = Table("provider", "name", "databases", "created")
+    table = Table("provider", "name", "databases", "secret", "created", "last used")
     for credential in response.credentials:
-        created = credential.create_time.ToDatetime().isoformat(timespec="seconds") + "Z"
-        table.add_row(credential.provider, credential.name, ", ".join(credential.databases), created)
-    Console().print(table)
+        used = _time(credential.last_use_time) if credential.HasField("last_use_time") else "never"
+        databases = ", ".join(credential.databases)
+        created = _time(credential.create_time)
+        table.add_row(credential.provider, credential.name, databases, _versions(credential), created, used)
+    Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE).print(table)
 
 
 @app.command()
@@ -93,6 +102,61 @@ def scope(
         narrowing = embedder_pb2.RemoveDatabasesRequest(provider=provider, name=name, databases=remove)
         response = _call(data_dir, embedder, lambda channel: _credentials(channel).RemoveDatabases, narrowing)
     typer.echo(f"changed {_describe(response.credential)}")
+
+
+@app.command()
+def rotate(
+    provider: Provider,
+    name: Name,
+    stage: Annotated[bool, typer.Option("--stage", help="Only put the new secret beside the one in use.")] = False,
+    switch: Annotated[
+        bool, typer.Option("--switch", help="Use the other secret: the next, or the last again.")
+    ] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Drop the secret that is not in use.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Drop it for the new one.")] = False,
+    from_env: FromEnv = None,
+    data_dir: DataDir = Path(".orrery"),
+    embedder: Address = None,
+) -> None:
+    """Change a key's secret without a pause: the new one is used from the next call on, the old one stays beside it.
+
+    Calls under way end with the secret they began with. The new secret comes as with `add`; --switch goes back to the
+    old one, and --drop forgets it once the provider has withdrawn it.
+    """
+    if stage + switch + drop > 1:
+        raise typer.BadParameter("give one of --stage, --switch and --drop")
+    if (switch or drop) and (replace or from_env):
+        raise typer.BadParameter("--replace and --from-env are for a new secret, without --switch and --drop")
+    if switch or drop:
+        number = _beside(provider, name, data_dir, embedder)
+        kind = embedder_pb2.ActivateSecretRequest if switch else embedder_pb2.DropSecretRequest
+        changing = kind(provider=provider, name=name, version=number)
+        response = _call(
+            data_dir,
+            embedder,
+            lambda channel: _credentials(channel).ActivateSecret if switch else _credentials(channel).DropSecret,
+            changing,
+        )
+    else:
+        secrets = _read_secrets(provider, name, _secret_names(provider, data_dir, embedder), from_env or [])
+        staging = embedder_pb2.StageSecretRequest(
+            provider=provider, name=name, secrets=secrets, activate=not stage, replace=replace
+        )
+        response = _call(data_dir, embedder, lambda channel: _credentials(channel).StageSecret, staging)
+    typer.echo(f"changed {provider} key {name}: secret {_versions(response.credential)}")
+
+
+@app.command()
+def audit(data_dir: DataDir = Path(".orrery")) -> None:
+    """Print the audit log: a line of JSON for every change of a key, never its secret. No server has to run."""
+    # Below the directory of `orrery up`, or in that of an embedder that runs alone.
+    paths = [data_dir / "embedder" / "audit.log", data_dir / "audit.log"]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        raise FileNotFoundError(f"there is no audit log below {data_dir}: no key has been changed yet")
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            typer.echo(line, nl=False)
 
 
 @app.command()
@@ -142,6 +206,34 @@ def _from_variables(names: list[str], variables: list[str]) -> dict[str, str]:
         if not os.environ.get(variable):
             raise typer.BadParameter(f"the variable {variable} is not set", param_hint="--from-env")
     return {token: os.environ[variable] for token, variable in given.items()}
+
+
+def _beside(provider: str, name: str, data_dir: Path, address: str | None) -> int:
+    """Return the number of the secret that is not in use; 0 for a key that has no numbers or is not there."""
+    request = embedder_pb2.ListCredentialsRequest(provider=provider)
+    response = _call(data_dir, address, lambda channel: _credentials(channel).ListCredentials, request)
+    for credential in response.credentials:
+        if credential.name == name and credential.versions:
+            numbers = [version.number for version in credential.versions if not version.active]
+            if not numbers:
+                raise ValueError(
+                    f"{provider} key {name} has one secret only: put another beside it with "
+                    f"`orrery keys rotate {provider} {name} --stage`"
+                )
+            return int(numbers[0])
+    return 0
+
+
+def _versions(credential: embedder_pb2.Credential) -> str:
+    if credential.source == embedder_pb2.CREDENTIAL_SOURCE_DIRECTORY:
+        return "from the directory"
+    active = [str(version.number) for version in credential.versions if version.active]
+    beside = [str(version.number) for version in credential.versions if not version.active]
+    return " ".join(active) + (f" in use, {' '.join(beside)} beside it" if beside else " in use")
+
+
+def _time(timestamp: Timestamp) -> str:
+    return timestamp.ToDatetime().isoformat(timespec="seconds") + "Z"
 
 
 def _describe(credential: embedder_pb2.Credential) -> str:

@@ -215,7 +215,8 @@ def embedder(data_dir: DataDir = Path(".orrery/embedder"), listen: Listen = None
 
     ORRERY_PROVIDER_<ID>_URL, ORRERY_PROVIDERS_FILE, ORRERY_ALLOW_PROVIDERS and ORRERY_ALLOW_BASE_URLS change the
     catalogue (docs/operations.md); ORRERY_MASTER_KEY is the key of the stored credentials
-    (Base64 of 32 bytes), otherwise made at the first start and kept in the data directory.
+    (Base64 of 32 bytes), otherwise made at the first start and kept in the data directory; ORRERY_CREDENTIALS_DIR
+    is a directory of more credentials, as Kubernetes mounts Secrets.
     """
     from services.embedder.server import EmbedderSettings, run
 

@@ -1,254 +1,354 @@
-"""Credentials: stored by provider and name, scoped to databases, encrypted at rest.
+"""Credentials: stored by provider and name, scoped to databases, encrypted at rest; or read from a directory.
 
-A secret is AES-256-GCM under the master key with a nonce of its own; provider, name and token name are bound to it, so
-that a row copied to another name does not decrypt.
+A stored credential has one version of its secrets that is in use, and maybe a second beside it: the next one or the
+last one. Where a name is both stored and in the directory, the stored one is used until it is removed.
 """
 
-import base64
-import binascii
-import os
-import re
+import dataclasses
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import apsw
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+import structlog
 
+from services.embedder.audit import AuditLog
+from services.embedder.credential_directory import Change, CredentialDirectory, Key, MountedCredential
+from services.embedder.credential_rows import Credential, CredentialRows
+from services.embedder.credential_schema import open_database
+from services.embedder.names import NAME
+from services.embedder.sealing import Sealer
 from services.embedder.secret import Secret
-from services.runtime.errors import ConfigurationError, DataApiError
+from services.runtime.errors import DataApiError
 
-NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,48}[A-Za-z0-9])?")
 MAX_DATABASES_AT_ONCE = 10
 
-_KEY_BYTES, _NONCE_BYTES = 32, 12
-_SCHEMA = """
-CREATE TABLE credentials (
-    provider TEXT NOT NULL, name TEXT NOT NULL, created INTEGER NOT NULL, PRIMARY KEY (provider, name)
-) WITHOUT ROWID;
-CREATE TABLE secrets (
-    provider TEXT NOT NULL, name TEXT NOT NULL, token TEXT NOT NULL, sealed BLOB NOT NULL,
-    PRIMARY KEY (provider, name, token),
-    FOREIGN KEY (provider, name) REFERENCES credentials (provider, name) ON DELETE CASCADE
-) WITHOUT ROWID;
-CREATE TABLE scopes (
-    provider TEXT NOT NULL, name TEXT NOT NULL, database TEXT NOT NULL,
-    PRIMARY KEY (provider, name, database),
-    FOREIGN KEY (provider, name) REFERENCES credentials (provider, name) ON DELETE CASCADE
-) WITHOUT ROWID;
-"""
-_PROBE = b"orrery master key"
-
-
-class MasterKeyError(ConfigurationError):
-    """The master key is missing, malformed or another one; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """A stored credential without its secret; `created` is in seconds since 1970."""
-
-    provider: str
-    name: str
-    databases: tuple[str, ...]
-    created: int
-
-
-def load_master_key(data_dir: Path, given: Secret | None) -> Secret:
-    """Return the master key as Base64 text: the one given, else the one kept in the data directory, else a new one.
-
-    Raises `MasterKeyError` for a key that is no Base64 of 32 bytes, or a file that others can read.
-    """
-    if given is not None:
-        _key_bytes(given)
-        return given
-    path = data_dir / "master.key"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        if path.stat().st_mode & 0o077:
-            raise MasterKeyError(f"{path} can be read by other users: run `chmod 600 {path}`") from None
-        kept = Secret(path.read_text().strip())
-    else:
-        kept = Secret(base64.b64encode(os.urandom(_KEY_BYTES)).decode())
-        with os.fdopen(descriptor, "w") as file:
-            file.write(kept.reveal() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    _key_bytes(kept)
-    return kept
-
-
-def _key_bytes(key: Secret) -> bytes:
-    try:
-        content = base64.b64decode(key.reveal(), validate=True)
-    except (binascii.Error, ValueError):
-        content = b""
-    if len(content) != _KEY_BYTES:
-        raise MasterKeyError(
-            f"the master key must be the Base64 of {_KEY_BYTES} bytes; `openssl rand -base64 {_KEY_BYTES}` makes one"
-        )
-    return content
+log = structlog.get_logger(__name__)
 
 
 class CredentialStore:
-    """The credentials of one embedder, in a SQLite file. Safe to use from many threads."""
+    """The credentials of one embedder: those in a SQLite file, and those of a directory. Safe to use from many threads.
 
-    def __init__(self, path: Path, master_key: Secret) -> None:
-        self._cipher = AESGCM(_key_bytes(master_key))
+    Changes are in `audit.log` beside the file; a change that cannot be written there is not made and raises `OSError`.
+    """
+
+    def __init__(self, path: Path, master_key: Secret, directory: CredentialDirectory | None = None) -> None:
+        """Open the file, and read the directory. Raises `ConfigurationError`."""
+        sealer = Sealer(master_key)
         self._lock = threading.Lock()
-        self._connection = apsw.Connection(str(path))
-        self._connection.set_busy_timeout(5000)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("PRAGMA foreign_keys = ON")
-        if not self._connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'credentials'").fetchone():
-            self._connection.execute(f"BEGIN; {_SCHEMA} CREATE TABLE probe (sealed BLOB NOT NULL); COMMIT")
-            self._connection.execute("INSERT INTO probe VALUES (?)", (self._seal(_PROBE, b"probe"),))
-        self._check_master_key(path)
+        self._audit = AuditLog(path.with_name("audit.log"))
+        self._directory = directory
+        #: When credentials were last used, in seconds since 1970, where that is not in the file yet.
+        self._uses: dict[Key, int] = {}
+        self._connection = open_database(path, sealer)
+        self._rows = CredentialRows(self._connection, sealer)
+        if directory is not None:
+            self._take_over(directory.start(), directory)
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Write the times of use and close the file. A disk that takes no more costs the times, not the clean end."""
+        try:
+            self.write_uses()
+        except apsw.Error:
+            log.exception("it could not be written when credentials were last used")
+        with self._lock:
+            self._connection.close()
+
+    # --- changes ---
 
     def create(self, provider: str, name: str, secrets: Mapping[str, Secret], databases: Sequence[str]) -> Credential:
         """Store a credential.
 
-        Raises `CREDENTIAL_NAME_INVALID`, `CREDENTIAL_INVALID` (no secret, no or too many databases) or
-        `CREDENTIAL_ALREADY_EXISTS`.
+        Raises `CREDENTIAL_NAME_INVALID`, `CREDENTIAL_INVALID` (no secret, no or too many databases),
+        `CREDENTIAL_ALREADY_EXISTS` or `CREDENTIAL_READ_ONLY`.
         """
         if not NAME.fullmatch(name):
             raise DataApiError("CREDENTIAL_NAME_INVALID", name=f"'{name}'")
-        if not secrets or not all(secret.reveal() for secret in secrets.values()):
-            raise DataApiError("CREDENTIAL_INVALID", provider=provider, name=name, problem="the secret is empty")
-        self._check_databases(provider, name, databases)
-        with self._lock:
-            with self._connection:
-                if self._find(provider, name) is not None:
-                    raise DataApiError("CREDENTIAL_ALREADY_EXISTS", provider=provider, name=name)
-                self._connection.execute("INSERT INTO credentials VALUES (?, ?, ?)", (provider, name, int(time.time())))
-                for token, secret in secrets.items():
-                    sealed = self._seal(secret.reveal().encode(), _bound_to(provider, name, token))
-                    self._connection.execute("INSERT INTO secrets VALUES (?, ?, ?, ?)", (provider, name, token, sealed))
-                self._add(provider, name, databases)
-            return self._require(provider, name)
+        _check_secrets(provider, name, secrets)
+        _check_databases(provider, name, databases)
+        with self._change("created", provider, name) as before:
+            if before is not None:
+                raise DataApiError("CREDENTIAL_ALREADY_EXISTS", provider=provider, name=name)
+            self._refuse_mounted(provider, name)
+            self._forget_use(provider, name)
+            self._rows.insert(provider, name, int(time.time()), secrets)
+            self._rows.add_databases(provider, name, databases)
+        return self._get(provider, name)
+
+    def add_databases(self, provider: str, name: str, databases: Sequence[str]) -> Credential:
+        """Widen a scope by 1 to 10 databases.
+
+        Raises `CREDENTIAL_UNKNOWN`, `CREDENTIAL_READ_ONLY` or `CREDENTIAL_INVALID`.
+        """
+        _check_databases(provider, name, databases)
+        with self._change("scope widened", provider, name) as before:
+            self._require(before, provider, name)
+            self._rows.add_databases(provider, name, databases)
+        return self._get(provider, name)
+
+    def remove_databases(self, provider: str, name: str, databases: Sequence[str]) -> Credential:
+        """Narrow a scope. Raises `CREDENTIAL_UNKNOWN` or `CREDENTIAL_READ_ONLY`."""
+        with self._change("scope narrowed", provider, name) as before:
+            self._require(before, provider, name)
+            self._rows.remove_databases(provider, name, databases)
+        return self._get(provider, name)
+
+    def stage(
+        self,
+        provider: str,
+        name: str,
+        secrets: Mapping[str, Secret],
+        *,
+        activate: bool = False,
+        replace: bool = False,
+    ) -> Credential:
+        """Put a second version of the secrets beside the active one; `activate` switches to it, `replace` makes room.
+
+        Raises `CREDENTIAL_UNKNOWN`, `CREDENTIAL_READ_ONLY`, `CREDENTIAL_INVALID` (no secret), or
+        `CREDENTIAL_ROTATION_INVALID` where there is a second version already.
+        """
+        _check_secrets(provider, name, secrets)
+        with self._change("secret rotated" if activate else "secret staged", provider, name) as before:
+            credential = self._require(before, provider, name)
+            if credential.beside is not None:
+                number = credential.beside.number
+                if not replace:
+                    raise _not_rotated(
+                        credential,
+                        f"version {number} is there already, beside version {credential.active}, which is in use",
+                        f"Drop it with `orrery keys rotate {provider} {name} --drop`, or replace it with --replace",
+                    )
+                self._rows.delete_version(provider, name, number)
+            number = self._rows.add_version(provider, name, int(time.time()), secrets)
+            if activate:
+                self._rows.set_active(provider, name, number)
+        return self._get(provider, name)
+
+    def activate(self, provider: str, name: str, version: int) -> Credential:
+        """Use a version of the secrets from the next call on; nothing changes where it is the active one.
+
+        Raises `CREDENTIAL_UNKNOWN`, `CREDENTIAL_READ_ONLY`, or `CREDENTIAL_ROTATION_INVALID` for a version that is not
+        there.
+        """
+        with self._change("secret activated", provider, name) as before:
+            _require_version(self._require(before, provider, name), version)
+            self._rows.set_active(provider, name, version)
+        return self._get(provider, name)
+
+    def drop(self, provider: str, name: str, version: int) -> Credential:
+        """Drop the version of the secrets that is not active.
+
+        Raises `CREDENTIAL_UNKNOWN`, `CREDENTIAL_READ_ONLY`, or `CREDENTIAL_ROTATION_INVALID` for the active version and
+        one that is not there.
+        """
+        with self._change("secret dropped", provider, name) as before:
+            credential = self._require(before, provider, name)
+            _require_version(credential, version)
+            if version == credential.active:
+                switch = f"Switch to another first with `orrery keys rotate {provider} {name} --switch`"
+                raise _not_rotated(credential, f"version {version} is the one in use", switch)
+            self._rows.delete_version(provider, name, version)
+        return self._get(provider, name)
+
+    def delete(self, provider: str, name: str) -> None:
+        """Delete a credential and its secrets. Raises `CREDENTIAL_UNKNOWN` or `CREDENTIAL_READ_ONLY`."""
+        with self._change("deleted", provider, name) as before:
+            self._require(before, provider, name)
+            self._rows.delete(provider, name)
+            self._forget_use(provider, name)
+
+    def reload_directory(self) -> None:
+        """Take over what has changed in the directory."""
+        if self._directory is not None:
+            self._take_over(self._directory.poll(), self._directory)
+
+    # --- use ---
 
     def list(self, provider: str = "") -> list[Credential]:
         """Return the credentials of a provider, or all, by provider and name."""
-        sql = "SELECT provider, name FROM credentials WHERE ? IN ('', provider) ORDER BY provider, name"
+        mounted = self._mounted()
         with self._lock:
-            names = self._connection.execute(sql, (provider,)).fetchall()
-            return [self._require(str(owner), str(name)) for owner, name in names]
-
-    def add_databases(self, provider: str, name: str, databases: Sequence[str]) -> Credential:
-        """Widen a scope by 1 to 10 databases. Raises `CREDENTIAL_UNKNOWN` or `CREDENTIAL_INVALID`."""
-        self._check_databases(provider, name, databases)
-        with self._lock:
-            with self._connection:
-                self._require(provider, name)
-                self._add(provider, name, databases)
-            return self._require(provider, name)
-
-    def remove_databases(self, provider: str, name: str, databases: Sequence[str]) -> Credential:
-        """Narrow a scope. Raises `CREDENTIAL_UNKNOWN`."""
-        with self._lock:
-            with self._connection:
-                self._require(provider, name)
-                sql = "DELETE FROM scopes WHERE provider = ? AND name = ? AND database = ?"
-                self._connection.executemany(sql, ((provider, name, database) for database in databases))
-            return self._require(provider, name)
-
-    def delete(self, provider: str, name: str) -> None:
-        """Delete a credential and its secrets. Raises `CREDENTIAL_UNKNOWN`."""
-        with self._lock, self._connection:
-            self._require(provider, name)
-            sql = "DELETE FROM credentials WHERE provider = ? AND name = ?"
-            self._connection.execute(sql, (provider, name))
+            keys = sorted(key for key in {*self._rows.keys(), *mounted} if provider in ("", key[0]))
+            return [self._find(*key) or self._found_mounted(key, mounted[key]) for key in keys]
 
     def check(self, provider: str, name: str, token: str, database: str) -> None:
         """Refuse a credential that a database may not use. Raises `VECTORIZE_CREDENTIAL_INVALID`."""
         with self._lock:
-            self._sealed(provider, name, token, database)
+            self._secret(provider, name, token, database, self._mounted())
 
     def secret(self, provider: str, name: str, token: str, database: str) -> Secret:
-        """Return the secret of a credential for a database that may use it.
+        """Return one secret of a credential for a database that may use it. Raises as `secrets` does."""
+        return self.secrets(provider, {token: name}, database)[token]
+
+    def secrets(self, provider: str, names: Mapping[str, str], database: str) -> dict[str, Secret]:
+        """Return the secrets of the credentials that `names` has by token, for a database that may use them.
+
+        Those of one credential are of one version, even while it is rotated.
 
         Raises `VECTORIZE_CREDENTIAL_INVALID`, which names the credential, the database and the remedy.
         """
         with self._lock:
-            sealed = self._sealed(provider, name, token, database)
-        return Secret(self._open(sealed, _bound_to(provider, name, token)).decode())
+            mounted = self._mounted()
+            found = {token: self._secret(provider, name, token, database, mounted) for token, name in names.items()}
+            now = int(time.time())
+            self._uses.update(((provider, name), now) for name in names.values())
+        return found
 
-    # --- details ---
+    def write_uses(self) -> None:
+        """Write when credentials were last used, if any was since the last time."""
+        with self._lock:
+            if self._uses:
+                with self._connection:
+                    self._rows.write_uses((*key, seconds) for key, seconds in self._uses.items())
+                self._uses.clear()
 
-    def _sealed(self, provider: str, name: str, token: str, database: str) -> bytes:
-        credential = self._find(provider, name)
+    # --- details; under the lock, but for `_mounted`, `_get`, `_change` and `_take_over` ---
+
+    def _mounted(self) -> Mapping[Key, MountedCredential]:
+        return self._directory.entries if self._directory is not None else {}
+
+    def _get(self, provider: str, name: str) -> Credential:
+        with self._lock:
+            return self._require(self._find(provider, name), provider, name)
+
+    def _find(self, provider: str, name: str) -> Credential | None:
+        credential = self._rows.find(provider, name)
+        used = self._uses.get((provider, name))
+        return credential if credential is None or used is None else dataclasses.replace(credential, last_used=used)
+
+    def _found_mounted(self, key: Key, entry: MountedCredential) -> Credential:
+        used = self._uses.get(key, self._rows.last_used(*key))
+        return Credential(*key, entry.databases, entry.created, used)
+
+    def _secret(
+        self, provider: str, name: str, token: str, database: str, mounted: Mapping[Key, MountedCredential]
+    ) -> Secret:
+        version = self._rows.active(provider, name)
+        if version is None and (provider, name) in mounted:
+            return _mounted_secret(provider, name, token, database, mounted[provider, name])
         add = f"`orrery keys add {provider} {name} --database {database}`"
-        if credential is None:
-            raise _not_usable(provider, name, database, "it does not exist", f"Create it with {add}")
-        if database not in credential.databases:
+        if version is None:
+            problem, remedy = "it does not exist", f"Create it with {add}"
+            if self._directory is not None and (provider, name) in self._directory.bad:
+                problem = "its entry in the directory of credentials is not valid"
+                remedy = "The embedder's log says what to mend"
+            raise _not_usable(provider, name, database, problem, remedy)
+        if not self._rows.in_scope(provider, name, database):
             widen = f"`orrery keys scope {provider} {name} --add {database}`"
             raise _not_usable(
                 provider, name, database, "its scope does not hold the database", f"Widen the scope with {widen}"
             )
-        sql = "SELECT sealed FROM secrets WHERE provider = ? AND name = ? AND token = ?"
-        row = self._connection.execute(sql, (provider, name, token)).fetchone()
-        if row is None:
+        secret = self._rows.secret(provider, name, version, token)
+        if secret is None:
             raise _not_usable(provider, name, database, f"it has no {token}", f"Remove it and create it with {add}")
-        return bytes(row[0])
+        return secret
 
-    def _find(self, provider: str, name: str) -> Credential | None:
-        sql = "SELECT created FROM credentials WHERE provider = ? AND name = ?"
-        row = self._connection.execute(sql, (provider, name)).fetchone()
-        if row is None:
-            return None
-        sql = "SELECT database FROM scopes WHERE provider = ? AND name = ? ORDER BY database"
-        databases: list[Any] = self._connection.execute(sql, (provider, name)).fetchall()
-        return Credential(provider, name, tuple(str(database) for (database,) in databases), int(row[0]))
+    @contextmanager
+    def _change(self, what: str, provider: str, name: str) -> Iterator[Credential | None]:
+        """Hold the lock and a transaction; what is done in it is in the audit log before it is committed."""
+        with self._lock, self._connection:
+            before = self._find(provider, name)
+            yield before
+            after = self._find(provider, name)
+            if before != after:
+                self._audit.add(
+                    what,
+                    provider,
+                    name,
+                    before=before.databases if before else (),
+                    after=after.databases if after else (),
+                    version=after.active if after else None,
+                )
 
-    def _require(self, provider: str, name: str) -> Credential:
-        credential = self._find(provider, name)
+    def _require(self, credential: Credential | None, provider: str, name: str) -> Credential:
         if credential is None:
+            self._refuse_mounted(provider, name)
             raise DataApiError("CREDENTIAL_UNKNOWN", provider=provider, name=name)
         return credential
 
-    def _add(self, provider: str, name: str, databases: Sequence[str]) -> None:
-        sql = "INSERT OR IGNORE INTO scopes VALUES (?, ?, ?)"
-        self._connection.executemany(sql, ((provider, name, database) for database in databases))
+    def _refuse_mounted(self, provider: str, name: str) -> None:
+        if self._directory is not None and (provider, name) in {*self._directory.entries, *self._directory.bad}:
+            raise DataApiError("CREDENTIAL_READ_ONLY", provider=provider, name=name, directory=self._directory.path)
 
-    def _check_databases(self, provider: str, name: str, databases: Sequence[str]) -> None:
-        if not 1 <= len(databases) <= MAX_DATABASES_AT_ONCE or not all(databases):
-            raise DataApiError(
-                "CREDENTIAL_INVALID",
-                provider=provider,
-                name=name,
-                problem=f"1 to {MAX_DATABASES_AT_ONCE} databases can be added at once, found {len(databases)}",
-            )
+    def _forget_use(self, provider: str, name: str) -> None:
+        self._uses.pop((provider, name), None)
+        self._rows.forget_uses(provider, name)
 
-    def _check_master_key(self, path: Path) -> None:
-        row = self._connection.execute("SELECT sealed FROM probe").fetchone()
-        try:
-            self._open(bytes(row[0]) if row else b"", b"probe")
-        except (InvalidTag, ValueError):
-            raise MasterKeyError(
-                f"the master key is not the one that {path} was written with: give that one in ORRERY_MASTER_KEY or "
-                "put its file back; without it, move the credentials away and add them again"
-            ) from None
+    def _take_over(self, changes: Sequence[Change], directory: CredentialDirectory) -> None:
+        """Log and audit what a reading of the directory has changed; it is in use already."""
+        with self._lock:
+            stored = set(self._rows.keys())
+        for change in changes:
+            (provider, name), before, after = change.key, change.before, change.after
+            what = f"directory {'added' if before is None else 'removed' if after is None else 'changed'}"
+            databases = list(after.databases) if after else []
+            log.warning(f"credential: {what}", provider=provider, name=name, databases=databases)
+            if change.key in stored and after is not None:
+                log.error(
+                    "an entry of the directory of credentials is not used: a stored key has its name",
+                    directory=str(directory.path),
+                    entry=f"{provider}/{name}",
+                    remedy=f"remove the stored one with `orrery keys remove {provider} {name}`, or rename the entry",
+                )
+            try:
+                self._audit.add(
+                    what,
+                    provider,
+                    name,
+                    before=before.databases if before else (),
+                    after=databases,
+                    who="directory",
+                )
+            except OSError:
+                # The change has been made, by whoever changed the directory; the warning above has it.
+                log.exception("the audit log cannot be written", provider=provider, name=name)
 
-    def _seal(self, content: bytes, bound_to: bytes) -> bytes:
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, content, bound_to)
 
-    def _open(self, sealed: bytes, bound_to: bytes) -> bytes:
-        return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound_to)
+# --- refusals ---------------------------------------------------------------
 
 
-def _bound_to(provider: str, name: str, token: str) -> bytes:
-    return "\x00".join((provider, name, token)).encode()
+def _check_secrets(provider: str, name: str, secrets: Mapping[str, Secret]) -> None:
+    if not secrets or not all(secret.reveal() for secret in secrets.values()):
+        raise DataApiError("CREDENTIAL_INVALID", provider=provider, name=name, problem="the secret is empty")
+
+
+def _check_databases(provider: str, name: str, databases: Sequence[str]) -> None:
+    if not 1 <= len(databases) <= MAX_DATABASES_AT_ONCE or not all(databases):
+        raise DataApiError(
+            "CREDENTIAL_INVALID",
+            provider=provider,
+            name=name,
+            problem=f"1 to {MAX_DATABASES_AT_ONCE} databases can be added at once, found {len(databases)}",
+        )
+
+
+def _require_version(credential: Credential, version: int) -> None:
+    numbers = [item.number for item in credential.versions]
+    if version not in numbers:
+        there = " and ".join(map(str, numbers))
+        raise _not_rotated(
+            credential, f"there is no version {version}, only {there}", "`orrery keys list` shows what is there"
+        )
+
+
+def _not_rotated(credential: Credential, problem: str, remedy: str) -> DataApiError:
+    return DataApiError(
+        "CREDENTIAL_ROTATION_INVALID",
+        provider=credential.provider,
+        name=credential.name,
+        problem=problem,
+        remedy=f"{remedy}.",
+    )
+
+
+def _mounted_secret(provider: str, name: str, token: str, database: str, entry: MountedCredential) -> Secret:
+    if database not in entry.databases:
+        remedy = f"Add a line {database} to the file databases of {provider}/{name} in the directory of credentials"
+        raise _not_usable(provider, name, database, "its scope does not hold the database", remedy)
+    # Every token of the provider is there: an entry that lacks one is not taken.
+    return entry.secrets[token]
 
 
 def _not_usable(provider: str, name: str, database: str, problem: str, remedy: str) -> DataApiError:

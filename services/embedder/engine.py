@@ -252,6 +252,7 @@ class EmbeddingEngine:
         ways = provider.authentication
         given = call.request_keys if ways.header or ways.none else {}
         keys: dict[str, Secret] = {}
+        stored: dict[str, str] = {}
         missing: list[str] = []
         used_name = ""
         for token in ways.tokens:
@@ -260,11 +261,12 @@ class EmbeddingEngine:
                 keys[token.accepted_token] = given[token.accepted_header]
             elif name is not None:
                 used_name = credential_name(name, token.accepted_token).removesuffix(f".{token.accepted_token}")
-                keys[token.accepted_token] = self._credentials.secret(
-                    provider.id, used_name, token.accepted_token, call.database
-                )
+                stored[token.accepted_token] = used_name
             else:
                 missing.append(token.accepted_header)
+        # All at once, so that a key of several secrets is never half of one version and half of another.
+        if stored:
+            keys |= self._credentials.secrets(provider.id, stored, call.database)
         if missing and not ways.none:
             raise DataApiError(
                 "EMBEDDING_PROVIDER_AUTHENTICATION_KEYS_NOT_PROVIDED",

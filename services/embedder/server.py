@@ -8,17 +8,23 @@ from pathlib import Path
 
 import grpc
 from orrery.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from prometheus_client import start_http_server
 from stargate import embedding_gateway_pb2, embedding_gateway_pb2_grpc
 
 from services.embedder.catalogue import CatalogueSettings, load_catalogue
-from services.embedder.credentials import CredentialStore, load_master_key
+from services.embedder.credential_directory import VARIABLE, CredentialDirectory
+from services.embedder.credential_service import CredentialServicer
+from services.embedder.credentials import CredentialStore
 from services.embedder.engine import EmbeddingEngine
+from services.embedder.sealing import load_master_key
 from services.embedder.secret import Secret
-from services.embedder.service import CredentialServicer, EmbedderServicer
+from services.embedder.service import EmbedderServicer
 from services.embedder.settings import Settings, load_settings
 from services.embedder.stargate import StargateServicer
+from services.embedder.upkeep import every
 from services.embedder.upstream import Upstream
 from services.embedder.usage import UsageBook
+from services.runtime.addresses import split_host_port
 from services.runtime.rpc import serve_async
 
 SERVICE_NAMES = tuple(
@@ -27,8 +33,13 @@ SERVICE_NAMES = tuple(
     for service in contract.services_by_name.values()
 )
 
-#: How often what was used is written.
+#: How often the directory of credentials is looked at, in seconds: a change is taken at the second look.
+_DIRECTORY_SECONDS = 0.5
+#: How often it is written when credentials were last used, in seconds.
+_USES_SECONDS = 60.0
+#: How often what was used is written, in seconds. A kill loses no more.
 _USAGE_SECONDS = 5.0
+
 _URL_PREFIX, _URL_SUFFIX = "ORRERY_PROVIDER_", "_URL"
 
 
@@ -37,7 +48,8 @@ class EmbedderSettings:
     """How an embedder runs.
 
     `listen` is `unix:PATH` or HOST:PORT on loopback; credentials are kept in `data_dir`. `master_key` is Base64 of 32
-    bytes; None keeps one in `data_dir`.
+    bytes; None keeps one in `data_dir`. `credentials_dir` has more credentials, as files. `metrics` is HOST:PORT where
+    Prometheus may ask over HTTP.
     """
 
     listen: str
@@ -45,13 +57,16 @@ class EmbedderSettings:
     catalogue: CatalogueSettings = field(default_factory=CatalogueSettings)
     master_key: Secret | None = None
     settings: Settings = field(default_factory=Settings)
+    credentials_dir: Path | None = None
+    metrics: str | None = None
 
     @classmethod
     def from_environment(cls, listen: str, data_dir: Path, environment: Mapping[str, str]) -> "EmbedderSettings":
         """Return settings with what an environment says.
 
-        Read are `ORRERY_MASTER_KEY`, `ORRERY_PROVIDER_<ID>_URL`, `ORRERY_PROVIDERS_FILE`, and, with commas between
-        their parts, `ORRERY_ALLOW_PROVIDERS` and `ORRERY_ALLOW_BASE_URLS`.
+        Read are `ORRERY_MASTER_KEY`, `ORRERY_CREDENTIALS_DIR`, `ORRERY_PROVIDER_<ID>_URL`, `ORRERY_PROVIDERS_FILE`,
+        `ORRERY_EMBEDDER_METRICS`, what `settings.load_settings` reads, and, with commas between their parts,
+        `ORRERY_ALLOW_PROVIDERS` and `ORRERY_ALLOW_BASE_URLS`.
         """
         urls = {
             name.removeprefix(_URL_PREFIX).removesuffix(_URL_SUFFIX): value
@@ -66,7 +81,16 @@ class EmbedderSettings:
             allowed=_parts(environment.get("ORRERY_ALLOW_PROVIDERS", "")),
             base_urls=_parts(environment.get("ORRERY_ALLOW_BASE_URLS", "")),
         )
-        return cls(listen, data_dir, catalogue, Secret(key) if key else None, load_settings(environment))
+        mounted = environment.get(VARIABLE)
+        return cls(
+            listen,
+            data_dir,
+            catalogue,
+            Secret(key) if key else None,
+            load_settings(environment),
+            credentials_dir=Path(mounted) if mounted else None,
+            metrics=environment.get("ORRERY_EMBEDDER_METRICS") or None,
+        )
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -76,7 +100,8 @@ def _parts(text: str) -> tuple[str, ...]:
 def run(settings: EmbedderSettings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises `CatalogueError`, `MasterKeyError`, or `ValueError` for an address open to the network.
+    Raises `ConfigurationError` for a catalogue, a master key or a directory of credentials that cannot be used, and
+    `ValueError` for an address open to the network.
     """
     asyncio.run(_serve(settings))
 
@@ -89,11 +114,14 @@ async def _serve(settings: EmbedderSettings) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     catalogue = load_catalogue(settings.catalogue)
     master_key = load_master_key(settings.data_dir, settings.master_key)
-    credentials = CredentialStore(settings.data_dir / "credentials.db", master_key)
+    directory = None if settings.credentials_dir is None else CredentialDirectory(settings.credentials_dir, catalogue)
+    credentials = CredentialStore(settings.data_dir / "credentials.db", master_key, directory)
     upstream = Upstream()
     usage = UsageBook(settings.data_dir / "usage.db", settings.settings.budgets)
     engine = EmbeddingEngine(catalogue, credentials, upstream, usage, settings.settings)
-    writing = asyncio.create_task(_write_regularly(usage))
+    if settings.metrics is not None:
+        host, port = split_host_port(settings.metrics)
+        start_http_server(port, host, engine.metrics.registry)
 
     def register(server: grpc.aio.Server) -> None:
         embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(
@@ -104,17 +132,18 @@ async def _serve(settings: EmbedderSettings) -> None:
             StargateServicer(catalogue, credentials, engine, settings.settings.requests), server
         )
 
+    upkeep = [
+        asyncio.create_task(every(_USES_SECONDS, credentials.write_uses)),
+        asyncio.create_task(every(_USAGE_SECONDS, usage.write)),
+    ]
+    if directory is not None:
+        upkeep.append(asyncio.create_task(every(_DIRECTORY_SECONDS, credentials.reload_directory)))
     try:
         await serve_async(settings.listen, register, SERVICE_NAMES, stop=stop.wait())
     finally:
-        writing.cancel()
+        for task in upkeep:
+            task.cancel()
         await upstream.close()
         engine.close()
         usage.close()
         credentials.close()
-
-
-async def _write_regularly(usage: UsageBook) -> None:
-    while True:
-        await asyncio.sleep(_USAGE_SECONDS)
-        await asyncio.to_thread(usage.write)

@@ -1,4 +1,4 @@
-"""The embedder's RPCs: messages in, typed calls, messages out."""
+"""The RPCs of embedding: messages in, typed calls, messages out."""
 
 import asyncio
 import datetime
@@ -13,7 +13,7 @@ from orrery.embedder.v1 import embedder_pb2_grpc
 
 from services.embedder.catalogue import Catalogue
 from services.embedder.check import OtherValue, Service, check_service
-from services.embedder.credentials import Credential, CredentialStore
+from services.embedder.credentials import CredentialStore
 from services.embedder.deadline import deadline_of
 from services.embedder.engine import EmbedCall, Embedded, EmbeddingEngine
 from services.embedder.entries import DIMENSION_PARAMETER, DimensionRange, Model, Parameter, Provider, Purpose
@@ -99,83 +99,6 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         message.provider, message.model, message.dimension = checked.provider, checked.model, checked.dimension
         message.authentication.update(checked.authentication)
         return pb.CheckServiceResponse(service=message)
-
-
-class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
-    """`orrery.embedder.v1.CredentialService`. Each RPC is described in the contract."""
-
-    def __init__(self, catalogue: Catalogue, credentials: CredentialStore) -> None:
-        self._catalogue = catalogue
-        self._credentials = credentials
-
-    async def CreateCredential(  # noqa: N802
-        self, request: pb.CreateCredentialRequest, context: Context
-    ) -> pb.CreateCredentialResponse:
-        """Store a credential for a provider that takes stored ones."""
-        self._check_tokens(request)
-        secrets = {token: Secret(text) for token, text in request.secrets.items()}
-        credential = await asyncio.to_thread(
-            self._credentials.create, request.provider, request.name, secrets, list(request.databases)
-        )
-        _log_change("created", credential)
-        return pb.CreateCredentialResponse(credential=_credential_message(credential))
-
-    async def ListCredentials(  # noqa: N802
-        self, request: pb.ListCredentialsRequest, context: Context
-    ) -> pb.ListCredentialsResponse:
-        """List the credentials."""
-        credentials = await asyncio.to_thread(self._credentials.list, request.provider)
-        return pb.ListCredentialsResponse(credentials=map(_credential_message, credentials))
-
-    async def AddDatabases(  # noqa: N802
-        self, request: pb.AddDatabasesRequest, context: Context
-    ) -> pb.AddDatabasesResponse:
-        """Widen a scope."""
-        credential = await asyncio.to_thread(
-            self._credentials.add_databases, request.provider, request.name, list(request.databases)
-        )
-        _log_change("scope widened", credential)
-        return pb.AddDatabasesResponse(credential=_credential_message(credential))
-
-    async def RemoveDatabases(  # noqa: N802
-        self, request: pb.RemoveDatabasesRequest, context: Context
-    ) -> pb.RemoveDatabasesResponse:
-        """Narrow a scope."""
-        credential = await asyncio.to_thread(
-            self._credentials.remove_databases, request.provider, request.name, list(request.databases)
-        )
-        _log_change("scope narrowed", credential)
-        return pb.RemoveDatabasesResponse(credential=_credential_message(credential))
-
-    async def DeleteCredential(  # noqa: N802
-        self, request: pb.DeleteCredentialRequest, context: Context
-    ) -> pb.DeleteCredentialResponse:
-        """Delete a credential."""
-        await asyncio.to_thread(self._credentials.delete, request.provider, request.name)
-        log.warning("credential deleted", provider=request.provider, name=request.name)
-        return pb.DeleteCredentialResponse()
-
-    def _check_tokens(self, request: pb.CreateCredentialRequest) -> None:
-        provider = self._catalogue.get(request.provider)
-        problem = None
-        if provider is None:
-            problem = f"there is no such provider: {self._catalogue.why_not(request.provider)}"
-        elif not provider.authentication.shared_secret:
-            problem = "the provider takes no stored keys"
-        elif set(request.secrets) != {token.accepted_token for token in provider.authentication.tokens}:
-            names = " and ".join(token.accepted_token for token in provider.authentication.tokens)
-            problem = f"the provider takes the secrets {names}, and no other"
-        if problem is not None:
-            raise DataApiError("CREDENTIAL_INVALID", provider=request.provider, name=request.name, problem=problem)
-
-
-def _log_change(what: str, credential: Credential) -> None:
-    log.warning(
-        f"credential {what}",
-        provider=credential.provider,
-        name=credential.name,
-        databases=list(credential.databases),
-    )
 
 
 # --- messages ---------------------------------------------------------------
@@ -267,12 +190,6 @@ def _service(message: pb.Service) -> Service:
         else:
             parameters[name] = OtherValue(value.other)
     return Service(message.provider, message.model, message.dimension, dict(message.authentication), parameters)
-
-
-def _credential_message(credential: Credential) -> pb.Credential:
-    message = pb.Credential(provider=credential.provider, name=credential.name, databases=credential.databases)
-    message.create_time.FromSeconds(credential.created)
-    return message
 
 
 def _provider_message(provider: Provider, wanted: set[pb.ModelStatus.ValueType]) -> pb.Provider:

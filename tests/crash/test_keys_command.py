@@ -1,5 +1,6 @@
 """`orrery keys`, and where a secret never shows: outputs, logs, files."""
 
+import json
 import os
 import stat
 import subprocess
@@ -115,6 +116,87 @@ def test_both_secrets_may_come_from_variables(server: Orrery, monkeypatch: pytes
         assert done.returncode != 0
         assert "accessId=VAR" in done.stderr
     assert "wrong" not in listed(server)
+
+
+def rotate(server: Orrery, name: str, *options: str, secret: str | None = None) -> tuple[int, str]:
+    done = server.command("keys", "rotate", "huggingface", name, *options, secret=secret)
+    assert SECRET not in done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_key_is_rotated_back_and_forth(server: Orrery) -> None:
+    add(server, "turning", "d")
+    said = "changed huggingface key turning: secret {}\n"
+
+    assert rotate(server, "turning", secret=SECRET + "-2") == (0, said.format("2 in use, 1 beside it"))
+    assert "2 in use, 1 beside it" in listed(server)
+    assert rotate(server, "turning", "--switch") == (0, said.format("1 in use, 2 beside it"))
+    assert rotate(server, "turning", "--drop") == (0, said.format("1 in use"))
+    assert rotate(server, "turning", "--stage", secret=SECRET + "-3") == (0, said.format("1 in use, 3 beside it"))
+    code, refused = rotate(server, "turning", secret=SECRET + "-4")
+    assert (code, "orrery keys rotate huggingface turning --drop" in refused) == (1, True)
+    assert rotate(server, "turning", "--replace", secret=SECRET) == (0, said.format("4 in use, 1 beside it"))
+
+
+def test_what_cannot_be_rotated_is_told(server: Orrery) -> None:
+    add(server, "single", "d")
+    for option in ("--switch", "--drop"):
+        code, said = rotate(server, "single", option)
+        assert (code, "has one secret only" in said) == (1, True)
+        code, said = rotate(server, "never", option)
+        assert (code, "has no credential named 'never'" in said) == (1, True)
+    assert rotate(server, "never", secret=SECRET)[0] == 1
+    assert rotate(server, "single", "--switch", "--drop")[0] == 2
+    assert rotate(server, "single", "--switch", "--replace")[0] == 2
+    assert rotate(server, "single", secret="\n")[0] == 2
+
+
+def test_a_key_of_two_secrets_is_rotated_whole(server: Orrery) -> None:
+    base = ("keys", "rotate", "bedrock", "pair")
+    server.command("keys", "add", "bedrock", "pair", "--database", "d", secret=f"AKIA-1\n{SECRET}\n")
+
+    half = server.command(*base, secret="AKIA-2\n")
+    assert half.returncode != 0
+    assert "secretKey" in half.stderr
+    done = server.command(*base, secret=f"AKIA-2\n{SECRET}\n")
+    assert done.stdout == "changed bedrock key pair: secret 2 in use, 1 beside it\n"
+
+
+def test_a_key_that_was_never_used_says_so(server: Orrery) -> None:
+    add(server, "unused", "d")
+
+    (line,) = [line for line in listed(server).splitlines() if "unused" in line]
+    assert "never" in line
+
+
+def test_the_audit_log_is_printed_with_every_change(server: Orrery) -> None:
+    add(server, "watched", "d")
+    server.command("keys", "scope", "huggingface", "watched", "--add", "e")
+    rotate(server, "watched", secret=SECRET + "-2")
+    server.command("keys", "remove", "huggingface", "watched")
+
+    done = server.command("keys", "audit")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["what"] for line in lines if line["name"] == "watched"] == [
+        "created",
+        "scope widened",
+        "secret rotated",
+        "deleted",
+    ]
+    assert SECRET not in done.stdout
+    assert stat.S_IMODE((server.data_dir / "embedder" / "audit.log").stat().st_mode) == 0o600
+
+
+def test_there_is_no_audit_log_before_the_first_change(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli", "keys", "audit", "--data-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, "no key has been changed yet" in done.stderr) == (1, True)
 
 
 def test_an_empty_secret_is_refused(server: Orrery) -> None:

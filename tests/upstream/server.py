@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from services.embedder.minilm import DIMENSION, loaded_model
-from tests.upstream.formats import FORMATS, Call, Format, Refusal, path_of
+from tests.upstream.formats import FORMATS, Call, Format, Refusal, Wanted, path_of
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -40,6 +40,7 @@ class Upstream:
     def __init__(self, token: str, port: int = 0) -> None:
         self.token = token
         self.requests: list[dict[str, Any]] = []
+        self._more_tokens: list[str] = []
         self._behaviour: list[tuple[str, dict[str, Any]]] = []
         self._lock = threading.Lock()
         upstream = self
@@ -86,10 +87,16 @@ class Upstream:
         with self._lock:
             self._behaviour.extend([(behaviour, details)] * times)
 
+    def accept(self, token: str) -> None:
+        """Take one more key, as a provider does while a team changes its key."""
+        with self._lock:
+            self._more_tokens.append(token)
+
     def reset(self) -> None:
-        """Behave well, and forget the requests."""
+        """Behave well, take the one key, and forget the requests."""
         with self._lock:
             self._behaviour.clear()
+            self._more_tokens.clear()
             self.requests.clear()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
@@ -121,12 +128,18 @@ class Upstream:
 
     def _embed(self, call: Call, spoken: Format) -> Answer:
         try:
-            wanted = spoken.check(call, self.token)
+            wanted = self._checked(call, spoken)
         except Refusal as refusal:
             return refusal.status, {}, json.dumps(spoken.refuse(str(refusal))).encode()
         tokens = sum(loaded_model().word_pieces(text) for text in wanted.texts)
         answer = spoken.answer(embed(wanted.texts, wanted.dimension), tokens, call.body)
         return 200, {}, json.dumps(answer).encode()
+
+    def _checked(self, call: Call, spoken: Format) -> Wanted:
+        for token in tuple(self._more_tokens):
+            with suppress(Refusal):
+                return spoken.check(call, token)
+        return spoken.check(call, self.token)
 
     def _misbehave(self, behaviour: str, details: dict[str, Any], call: Call, spoken: Format) -> Answer:
         count = len(spoken.read_texts(call.body))

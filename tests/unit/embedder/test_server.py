@@ -180,6 +180,7 @@ def test_a_base_url_of_a_caller_is_asked_only_if_it_is_allowed(tmp_path: Path, u
     [
         ({"ORRERY_ALLOW_PROVIDERS": "local, smoke"}, ["ORRERY_ALLOW_PROVIDERS", "'smoke'"]),
         ({"ORRERY_PROVIDER_SMOKE_URL": "http://h"}, ["ORRERY_PROVIDER_SMOKE_URL"]),
+        ({"ORRERY_CREDENTIALS_DIR": "/no/such/folder"}, ["ORRERY_CREDENTIALS_DIR", "/no/such/folder", "mount it"]),
         ({"ORRERY_PROVIDERS_FILE": "mine.yaml"}, ["mine.yaml", "'mine'", "models[0].dimension"]),
     ],
 )
@@ -254,6 +255,7 @@ def test_secrets_and_texts_are_in_no_log(embedder: Embedder, upstream: Upstream)
 
 
 def test_fields_that_hold_secrets_say_so() -> None:
-    fields = [*pb.RequestSecrets.DESCRIPTOR.fields, pb.CreateCredentialRequest.DESCRIPTOR.fields_by_name["secrets"]]
+    requests = (pb.CreateCredentialRequest, pb.StageSecretRequest)
+    fields = [*pb.RequestSecrets.DESCRIPTOR.fields, *(kind.DESCRIPTOR.fields_by_name["secrets"] for kind in requests)]
 
     assert all(field.GetOptions().debug_redact for field in fields)
