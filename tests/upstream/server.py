@@ -43,6 +43,8 @@ class Upstream:
         self._more_tokens: list[str] = []
         self._behaviour: list[tuple[str, dict[str, Any]]] = []
         self._lock = threading.Lock()
+        self._refused_word: str | None = None
+        self._most_characters: int | None = None
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -92,12 +94,21 @@ class Upstream:
         with self._lock:
             self._more_tokens.append(token)
 
+    def refuse(self, word: str) -> None:
+        """Refuse every request with a text that holds a word, as providers refuse a whole batch for one text."""
+        self._refused_word = word
+
+    def refuse_longer_than(self, characters: int) -> None:
+        """Refuse every request with a text that is longer."""
+        self._most_characters = characters
+
     def reset(self) -> None:
         """Behave well, take the one key, and forget the requests."""
         with self._lock:
             self._behaviour.clear()
             self._more_tokens.clear()
             self.requests.clear()
+            self._refused_word, self._most_characters = None, None
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Answer one request."""
@@ -129,6 +140,7 @@ class Upstream:
     def _embed(self, call: Call, spoken: Format) -> Answer:
         try:
             wanted = self._checked(call, spoken)
+            self._check_texts(wanted.texts)
         except Refusal as refusal:
             return refusal.status, {}, json.dumps(spoken.refuse(str(refusal))).encode()
         tokens = sum(loaded_model().word_pieces(text) for text in wanted.texts)
@@ -140,6 +152,12 @@ class Upstream:
             with suppress(Refusal):
                 return spoken.check(call, token)
         return spoken.check(call, self.token)
+
+    def _check_texts(self, texts: Sequence[str]) -> None:
+        if self._refused_word is not None and any(self._refused_word in text for text in texts):
+            raise Refusal(400, "an input is not acceptable")
+        if self._most_characters is not None and any(len(text) > self._most_characters for text in texts):
+            raise Refusal(400, "an input is too long: it exceeds the maximum of tokens")
 
     def _misbehave(self, behaviour: str, details: dict[str, Any], call: Call, spoken: Format) -> Answer:
         count = len(spoken.read_texts(call.body))
