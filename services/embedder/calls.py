@@ -1,15 +1,35 @@
-"""The texts that callers wait for: who waits for which, and what each gets."""
+"""Calls, and the texts that callers wait for: who waits for which, and what each gets."""
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.embedder.check import Service
 from services.embedder.entries import Purpose
 from services.embedder.providers.wire import Float32
+from services.embedder.secret import Secret
 from services.runtime.errors import DataApiError
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedCall:
+    """Texts to embed for a database.
+
+    `deadline` is in `time.monotonic` seconds; `request_keys` are secrets that came with the request, by header.
+    `partial` takes errors of single texts instead of failing; `cache` False neither reads nor fills the cache.
+    """
+
+    database: str
+    service: Service
+    texts: Sequence[str]
+    deadline: float
+    request_keys: Mapping[str, Secret] = field(default_factory=dict)
+    purpose: Purpose = "document"
+    partial: bool = False
+    cache: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +38,23 @@ class Cut:
 
     index: int
     characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors float32[n, d] in the order of the texts, the tokens that the provider counted, and what is to be said.
+
+    `failures` are errors by index where partial results were asked for; their vectors are zeros. `cuts` are texts
+    that were too long and were cut; `warnings` are of budgets. `cached` texts were not asked for.
+    """
+
+    vectors: Float32
+    prompt_tokens: int
+    total_tokens: int
+    failures: Mapping[int, DataApiError] = field(default_factory=dict)
+    cuts: Sequence[Cut] = ()
+    warnings: Sequence[str] = ()
+    cached: int = 0
 
 
 @dataclass(slots=True)

@@ -2,17 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
 from services.embedder.account import Account
 from services.embedder.accounts import Accounts
 from services.embedder.cache import VectorCache, cache_key, cache_scope
-from services.embedder.calls import Cut, PendingCall, Text
+from services.embedder.calls import EmbedCall, Embedded, PendingCall, Text
 from services.embedder.catalogue import Catalogue
 from services.embedder.check import Service, credential_name
 from services.embedder.credentials import CredentialStore
 from services.embedder.entries import CACHE_PARAMETER, Provider, Purpose
+from services.embedder.failover import Endpoints
 from services.embedder.lane import Lane
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.providers.wire import EmbeddingModel, Float32, ParameterValue
@@ -20,45 +21,10 @@ from services.embedder.secret import Secret
 from services.embedder.settings import Settings
 from services.embedder.upstream import Upstream
 from services.embedder.usage import Spender, UsageBook, Used
-from services.runtime.errors import DataApiError
+from services.runtime.errors import ConfigurationError, DataApiError
 
 #: Texts of a bulk job that are under way at a time, in requests of the model's size.
 _BULK_REQUESTS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class EmbedCall:
-    """Texts to embed for a database.
-
-    `deadline` is in `time.monotonic` seconds; `request_keys` are secrets that came with the request, by header.
-    `partial` takes errors of single texts instead of failing; `cache` False neither reads nor fills the cache.
-    """
-
-    database: str
-    service: Service
-    texts: Sequence[str]
-    deadline: float
-    request_keys: Mapping[str, Secret] = field(default_factory=dict)
-    purpose: Purpose = "document"
-    partial: bool = False
-    cache: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """Vectors float32[n, d] in the order of the texts, the tokens that the provider counted, and what is to be said.
-
-    `failures` are errors by index where partial results were asked for; their vectors are zeros. `cuts` are texts
-    that were too long and were cut; `warnings` are of budgets. `cached` texts were not asked for.
-    """
-
-    vectors: Float32
-    prompt_tokens: int
-    total_tokens: int
-    failures: Mapping[int, DataApiError] = field(default_factory=dict)
-    cuts: Sequence[Cut] = ()
-    warnings: Sequence[str] = ()
-    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +38,10 @@ class _Route:
 
 
 class EmbeddingEngine:
-    """Embeds texts with any model of the catalogue."""
+    """Embeds texts with any model of the catalogue.
+
+    Raises `ConfigurationError` for settings that name what is not in the catalogue, or a cache that cannot be used.
+    """
 
     def __init__(
         self,
@@ -90,6 +59,18 @@ class EmbeddingEngine:
         self._cache = VectorCache(settings.cache)
         self.metrics.cache_bytes.set_function(lambda: self._cache.memory)
         self._accounts = Accounts(upstream, settings, self._remember, self.metrics)
+        for failover in settings.failover:
+            self._check_place(failover.provider, failover.model)
+            for place in failover.to:
+                self._check_place(place.provider, place.model)
+        self._endpoints = Endpoints(settings.failover, self._embed_once)
+
+    def _check_place(self, provider: str, model: str) -> None:
+        known = self._catalogue.get(provider)
+        if known is None:
+            raise ConfigurationError(f"`failover` names provider {provider!r}: {self._catalogue.why_not(provider)}")
+        if known.model(model) is None:
+            raise ConfigurationError(f"`failover` names model {model!r}, which provider {provider!r} does not have")
 
     def close(self) -> None:
         """Write what the cache keeps."""
@@ -101,6 +82,10 @@ class EmbeddingEngine:
         Raises `DataApiError`: `EMBEDDING_PROVIDER_*`, `EMBEDDING_GATEWAY_RATE_LIMITED`,
         `VECTORIZE_CREDENTIAL_INVALID`.
         """
+        return await self._endpoints.embed(call)
+
+    async def _embed_once(self, call: EmbedCall) -> Embedded:
+        """Embed at one place, counted."""
         started = time.monotonic()
         route = self._route(call)
         code, used = "OK", Used(calls=1)

@@ -11,11 +11,12 @@ import structlog
 from orrery.embedder.v1 import embedder_pb2 as pb
 from orrery.embedder.v1 import embedder_pb2_grpc
 
+from services.embedder.calls import EmbedCall, Embedded
 from services.embedder.catalogue import Catalogue
 from services.embedder.check import OtherValue, Service, check_service
 from services.embedder.credentials import CredentialStore
 from services.embedder.deadline import deadline_of
-from services.embedder.engine import EmbedCall, Embedded, EmbeddingEngine
+from services.embedder.engine import EmbeddingEngine
 from services.embedder.entries import DIMENSION_PARAMETER, DimensionRange, Model, Parameter, Provider, Purpose
 from services.embedder.secret import Secret
 from services.embedder.usage import UsageBook, UsageRow

@@ -14,11 +14,12 @@ import structlog
 from stargate import embedding_gateway_pb2 as pb
 from stargate import embedding_gateway_pb2_grpc
 
+from services.embedder.calls import EmbedCall, Embedded
 from services.embedder.catalogue import Catalogue
 from services.embedder.check import OtherValue, Service
 from services.embedder.credentials import CredentialStore
 from services.embedder.deadline import deadline_of
-from services.embedder.engine import EmbedCall, Embedded, EmbeddingEngine
+from services.embedder.engine import EmbeddingEngine
 from services.embedder.entries import (
     DIMENSION_PARAMETER,
     DimensionOptions,

@@ -7,10 +7,11 @@ code, its metadata the details, so that the far side raises the same `DataApiErr
 from __future__ import annotations
 
 import base64
+import inspect
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent import futures
 from pathlib import Path
 from typing import Any, cast
@@ -124,18 +125,25 @@ class ErrorInterceptor(grpc.ServerInterceptor):
 
 
 class AsyncErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns exceptions of an asyncio server's unary handlers into statuses."""
+    """Turns exceptions of an asyncio server's handlers, unary ones and those that stream answers, into statuses."""
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wrap the handler of a unary call."""
+        """Wrap the handler of a call with one request."""
         handler = cast("Any", await continuation(handler_call_details))
-        if handler is None or handler.unary_unary is None:
-            return handler
         method = handler_call_details.method
+        if handler is None or handler.request_streaming:
+            return handler
+        if handler.response_streaming:
+            # Those that write by themselves, as the health check does, answer their own errors too.
+            if not inspect.isasyncgenfunction(handler.unary_stream):
+                return handler
+            return grpc.unary_stream_rpc_method_handler(
+                _guarded_stream(method, handler.unary_stream), handler.request_deserializer, handler.response_serializer
+            )
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
@@ -147,6 +155,21 @@ class AsyncErrorInterceptor(grpc.aio.ServerInterceptor):
             return await context.abort(code, message, trailing)
 
         return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+
+
+def _guarded_stream(method: str, handler: Any) -> Any:
+    async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        try:
+            async for response in handler(request, context):
+                yield response
+            return
+        except DataApiError as error:
+            code, message, trailing = _abort_arguments(error)
+        except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
+            code, message, trailing = _abort_arguments(unexpected_error(method, problem))
+        await context.abort(code, message, trailing)
+
+    return stream
 
 
 def check_listen_address(address: str) -> None:

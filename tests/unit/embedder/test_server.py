@@ -259,3 +259,38 @@ def test_fields_that_hold_secrets_say_so() -> None:
     fields = [*pb.RequestSecrets.DESCRIPTOR.fields, *(kind.DESCRIPTOR.fields_by_name["secrets"] for kind in requests)]
 
     assert all(field.GetOptions().debug_redact for field in fields)
+
+
+def test_a_bulk_job_streams_its_vectors_in_order(embedder: Embedder, upstream: Upstream) -> None:
+    texts = [f"bulk text {number}" for number in range(150)]
+    request = pb.EmbedRequest(database="d", service=SERVICE, request_secrets=SECRETS, texts=texts)
+
+    parts = list(embedder.stub.EmbedStream(pb.EmbedStreamRequest(embed=request), timeout=60))
+
+    assert [part.first_index for part in parts] == [0, 32, 64, 96, 128]
+    vectors = b"".join(part.embedded.vectors for part in parts)
+    whole = embed(embedder, *texts, service=pb.Service(provider="local", model=MODEL_NAME))
+    assert np.frombuffer(vectors, "<f4") == pytest.approx(np.frombuffer(whole.vectors, "<f4"), abs=1e-6)
+
+
+def test_a_bulk_job_that_fails_keeps_what_came_before(embedder: Embedder, upstream: Upstream) -> None:
+    upstream.refuse("poison")
+    texts = [f"bulk text {number}" for number in range(600)]
+    texts[590] = "poison"
+    request = pb.EmbedRequest(database="d", service=SERVICE, request_secrets=SECRETS, texts=texts)
+    came = 0
+
+    with pytest.raises(grpc.RpcError) as caught:
+        for part in embedder.stub.EmbedStream(pb.EmbedStreamRequest(embed=request), timeout=60):
+            came += len(part.embedded.vectors) // (384 * 4)
+
+    assert code_of(caught.value) == "EMBEDDING_PROVIDER_CLIENT_ERROR"
+    assert came >= 32
+
+
+def test_what_was_used_is_listed_by_key_and_database(embedder: Embedder) -> None:
+    embed(embedder, "one", "two", database="accounted")
+
+    listed = embedder.stub.ListUsage(pb.ListUsageRequest()).records
+    (record,) = (item for item in listed if item.database == "accounted")
+    assert (record.provider, record.key, record.calls, record.texts) == ("huggingface", "", 1, 2)

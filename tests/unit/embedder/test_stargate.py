@@ -16,9 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from stargate import embedding_gateway_pb2, embedding_gateway_pb2_grpc
 
+from services.embedder.calls import EmbedCall
 from services.embedder.catalogue import CatalogueSettings, load_catalogue
 from services.embedder.credentials import CredentialStore
-from services.embedder.engine import EmbedCall
 from services.embedder.minilm import MODEL_NAME
 from services.embedder.providers.wire import Answer
 from services.embedder.secret import Secret
