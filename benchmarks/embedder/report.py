@@ -1,0 +1,2 @@
+def section(report, c): return ""
+def write_section(*a): pass
