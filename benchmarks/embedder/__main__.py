@@ -105,6 +105,9 @@ def _progress(run: Run, rounds: int) -> str:
 def main() -> int:
     """Measure and write; return the exit status."""
     arguments = _arguments()
+    if not Path("/proc/self/stat").exists():
+        _say("benchmark: CPU time and memory are read from /proc, which this system does not have")
+        return 1
     if arguments.render:
         report = msgspec.json.decode(arguments.json.read_bytes(), type=Report)
     else:

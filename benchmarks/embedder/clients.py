@@ -94,11 +94,12 @@ class _Http:
 
 
 class Httpx(_Http):
-    """httpx with its own connection pool, as large as it likes."""
+    """httpx with its own connection pool: a connection for each caller, the best of the limits that were tried."""
 
     def __init__(self, task: Task, attempts: int) -> None:
         super().__init__(task, attempts)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        callers = task.case.callers
+        limits = httpx.Limits(max_connections=callers, max_keepalive_connections=callers)
         self._client = httpx.AsyncClient(limits=limits, timeout=task.call_seconds, trust_env=False)
 
     async def _post(self, body: bytes) -> tuple[int, str | None, bytes]:

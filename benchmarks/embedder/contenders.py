@@ -27,7 +27,7 @@ PEERS = BUILD / "peers"
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
-_SECRET_VARIABLE = "ORRERY_BENCHMARK_KEY"  # noqa: S105 - the name of a variable
+_SECRET_VARIABLE = "ORRERY_BENCHMARK_KEY"
 
 #: Contenders by name, in the order in which they are measured and shown.
 TITLES = {

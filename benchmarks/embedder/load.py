@@ -27,10 +27,11 @@ from benchmarks.embedder.vectors import DIMENSION, vector
 _COMPARE_EVERY = 16
 _COMPARED_TEXTS = 16
 _DRAWS = 200_000
-_WORDS = (
+_PROSE = (
     "the quick report on every harbour says that ships arrive later in winter and that the town "
     "keeps its lamps lit until the last of them has been counted by the keeper of the northern pier"
-).split()
+)
+_WORDS = _PROSE.split()
 
 NextTexts = Callable[[], list[str]]
 

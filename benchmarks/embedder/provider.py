@@ -76,7 +76,9 @@ class State:
 
 def _response(status: int, body: bytes, headers: str = "") -> bytes:
     reason = HTTPStatus(status).phrase
-    head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+    )
     return head.encode() + body
 
 
