@@ -18,7 +18,7 @@ from benchmarks.embedder.procfs import usage
 from benchmarks.embedder.report import section, write_section
 
 #: Longer than any measurement may take beyond its calls, in seconds.
-_SPARE_SECONDS = 60.0
+_SPARE_SECONDS = 90.0
 
 
 def _arguments() -> argparse.Namespace:
@@ -89,7 +89,7 @@ def _one(arguments: argparse.Namespace, processes: Processes, contender: Contend
         latency_seconds=arguments.latency / 1000,
         requests_per_minute=arguments.requests_per_minute,
     )
-    longest = arguments.seconds + arguments.warm_up + 2 * arguments.call_seconds + _SPARE_SECONDS
+    longest = case.stretch * arguments.seconds + arguments.warm_up + 2 * arguments.call_seconds + _SPARE_SECONDS
     return msgspec.json.decode(run_load(msgspec.json.encode(task), longest), type=Run)
 
 

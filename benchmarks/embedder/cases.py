@@ -23,6 +23,8 @@ class Case(msgspec.Struct, frozen=True):
     """Texts are drawn from a vocabulary, few of them often; otherwise no text comes twice."""
     limited: bool = False
     """The provider keeps its rate limit."""
+    stretch: int = 1
+    """How many times as long as others it is measured."""
     note: str = ""
 
 
@@ -50,9 +52,10 @@ CASES = (
         "128 callers, one text a call, a provider with a rate limit",
         128,
         limited=True,
+        stretch=3,
         note=(
             "Direct callers and LiteLLM ask again up to three times, after the time the provider names. "
-            "A call that is not answered in time or is refused at last has failed."
+            "A call that is not answered in time or is refused at last has failed. Measured three times as long."
         ),
     ),
 )
@@ -81,12 +84,15 @@ class Task(msgspec.Struct):
 
 
 class Run(msgspec.Struct):
-    """What one measurement gave. A call that the end of the time cuts counts by its share within the time."""
+    """What one measurement gave: of all calls that began within its time, until the last of them had ended."""
 
     contender: str
     case: str
     round: int
+    seconds: float
+    """From the first call to the end of the last one; the CPU times below are of this time."""
     calls_per_second: float
+    """Until the last answer; with a rate limit, within the time that calls began in. So for the next one."""
     texts_per_second: float
     p50_ms: float | None
     """Latency of the calls that succeeded, the provider's included, in milliseconds; None where none succeeded."""
@@ -100,16 +106,16 @@ class Run(msgspec.Struct):
     failures: dict[str, int]
     """Why calls failed, with how often, the commonest first."""
     verified: int
-    """Vectors that were compared with the right ones, number by number; a wrong one ends the benchmark."""
+    """Vectors compared with the right ones, number by number; a wrong one ends the benchmark."""
     upstream_requests: int
     upstream_refused: int
     upstream_texts: int
     upstream_largest_batch: int
+    """Most texts of a request."""
     upstream_most_at_once: int
+    """Most requests in work at a time."""
     held_ms: float
     """How long the provider took for a request, on average."""
-    elapsed_seconds: float
-    """From the first call to the last answer; the CPU times below are of this time."""
     contender_cpu_seconds: float
     caller_cpu_seconds: float
     provider_cpu_seconds: float

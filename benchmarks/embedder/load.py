@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from benchmarks.embedder.cases import EXPONENT, VOCABULARY, Case, Run, Task
+from benchmarks.embedder.cases import EXPONENT, VOCABULARY, Run, Task
 from benchmarks.embedder.clients import CallFailedError, Client, Vectors, make_client
 from benchmarks.embedder.procfs import Usage, usage
 from benchmarks.embedder.provider import Counts
@@ -27,6 +27,9 @@ from benchmarks.embedder.vectors import DIMENSION, vector
 _COMPARE_EVERY = 16
 _COMPARED_TEXTS = 16
 _DRAWS = 200_000
+#: How long the provider has to be quiet before a measurement with a rate limit, and how long that is waited for.
+_QUIET_SECONDS = 2.0
+_QUIET_LIMIT_SECONDS = 20.0
 _PROSE = (
     "the quick report on every harbour says that ships arrive later in winter and that the town "
     "keeps its lamps lit until the last of them has been counted by the keeper of the northern pier"
@@ -42,11 +45,12 @@ class WrongVectorError(Exception):
 
 @dataclass
 class Calls:
-    """The calls of a measurement."""
+    """The calls of a measurement that ended, in whichever way; times are seconds of `time.perf_counter`."""
 
-    spans: list[tuple[float, float, int]] = field(default_factory=list)
-    """Start, end and texts of each that succeeded; seconds of `time.perf_counter`."""
-    failures: Counter[str] = field(default_factory=Counter)
+    answered: list[tuple[float, float, int]] = field(default_factory=list)
+    """Start, end and texts of each that succeeded."""
+    failed: list[tuple[float, str]] = field(default_factory=list)
+    """End of each that failed, and why."""
     verified: int = 0
 
 
@@ -85,44 +89,42 @@ def _sentence(run: str, number: int) -> str:
     return f"{run} {number} {' '.join(_WORDS[start : start + 13])}"
 
 
-def _source(case: Case) -> NextTexts:
-    return repeated_texts() if case.repeated else distinct_texts(case.texts_per_call)
-
-
 # --- calls ------------------------------------------------------------------
 
 
-async def call_for(client: Client, callers: int, seconds: float, next_texts: NextTexts) -> tuple[Calls, float]:
-    """Let callers call until the time is over, and wait for the last answers.
+class Loop:
+    """Callers who call until they are told to stop, each as soon as its last call has ended."""
 
-    Returns the calls and when their time began, in seconds of `time.perf_counter`.
-    """
-    calls = Calls()
-    begin = time.perf_counter()
-    end = begin + seconds
+    def __init__(self, client: Client, next_texts: NextTexts) -> None:
+        self.calls = Calls()
+        self._next_texts = next_texts
+        self._client = client
+        self._going = True
 
-    async def caller() -> None:
-        while (start := time.perf_counter()) < end:
-            texts = next_texts()
+    def stop(self) -> None:
+        """Let no call begin any more."""
+        self._going = False
+
+    async def caller(self) -> None:
+        """Call, one call at a time. Raises `WrongVectorError`."""
+        while self._going:
+            texts = self._next_texts()
+            start = time.perf_counter()
             try:
-                vectors = await client.embed(texts)
+                vectors = await self._client.embed(texts)
             except CallFailedError as problem:
-                calls.failures[str(problem)] += 1
+                self.calls.failed.append((time.perf_counter(), str(problem)))
+                await asyncio.sleep(0)  # a client that fails at once still lets the others run
                 continue
-            calls.spans.append((start, time.perf_counter(), len(texts)))
-            _verify(calls, texts, vectors)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(callers):
-            group.create_task(caller())
-    return calls, begin
+            self.calls.answered.append((start, time.perf_counter(), len(texts)))
+            _verify(self.calls, texts, vectors)
 
 
 def _verify(calls: Calls, texts: list[str], vectors: Vectors) -> None:
     """Compare a sample of vectors. Raises `WrongVectorError`."""
     if vectors.shape != (len(texts), DIMENSION):
         raise WrongVectorError(f"{len(texts)} texts gave vectors of the shape {vectors.shape}")
-    if len(calls.spans) % _COMPARE_EVERY != 1:
+    if len(calls.answered) % _COMPARE_EVERY != 1:
         return
     for at in range(0, len(texts), max(1, len(texts) // _COMPARED_TEXTS)):
         if not np.allclose(vectors[at], vector(texts[at]), rtol=0, atol=1e-6):
@@ -150,62 +152,99 @@ class Provider:
         with self._opener.open(f"{self._url}/_counts", timeout=10) as answer:
             return msgspec.json.decode(answer.read(), type=Counts)
 
+    def wait_until_quiet(self) -> None:
+        """Wait until no request has come for some time: a proxy may still ask for callers who gave up on it."""
+        deadline = time.monotonic() + _QUIET_LIMIT_SECONDS
+        seen, since = self.counts().requests, time.monotonic()
+        while (now := time.monotonic()) < min(deadline, since + _QUIET_SECONDS):
+            time.sleep(0.1)
+            if (requests := self.counts().requests) != seen:
+                seen, since = requests, now
+
 
 @dataclass(frozen=True)
-class _Used:
+class _Snapshot:
+    """What had been used and counted at a moment."""
+
+    at: float
     contender: Usage
+    caller_cpu_seconds: float
     caller: Usage
     provider: Usage
+    counts: Counts
 
     @classmethod
-    def now(cls, task: Task) -> "_Used":
+    async def take(cls, task: Task, provider: Provider) -> "_Snapshot":
+        counts = await asyncio.to_thread(provider.counts)
         contender = Usage(0, 0, 0) if task.pid is None else usage(task.pid)
-        return cls(contender, usage(os.getpid()), usage(task.provider_pid))
+        processes = contender, time.process_time(), usage(os.getpid()), usage(task.provider_pid)
+        return cls(time.perf_counter(), *processes, counts)
 
 
 async def measure(task: Task) -> Run:
-    """Warm up, then measure. Raises `WrongVectorError`."""
-    provider = Provider(task.provider_url)
-    client = make_client(task)
+    """Warm up, then measure from rest to rest, so that every cost belongs to a call. Raises `WrongVectorError`."""
+    case, provider, client = task.case, Provider(task.provider_url), make_client(task)
+    distinct = distinct_texts(case.texts_per_call)
     try:
+        if case.limited:
+            provider.wait_until_quiet()
         provider.set(task.latency_seconds, 0)
-        await call_for(client, task.case.callers, task.warm_up_seconds, distinct_texts(task.case.texts_per_call))
-        next_texts = _source(task.case)
-        provider.set(task.latency_seconds, task.requests_per_minute if task.case.limited else 0)
-        before, caller_before = _Used.now(task), time.process_time()
-        calls, begin = await call_for(client, task.case.callers, task.seconds, next_texts)
-        elapsed, caller_cpu = time.perf_counter() - begin, time.process_time() - caller_before
-        after, counts = _Used.now(task), provider.counts()
+        await call_for(client, case.callers, task.warm_up_seconds, distinct)
+        provider.set(task.latency_seconds, task.requests_per_minute if case.limited else 0)
+        before = await _Snapshot.take(task, provider)
+        texts = repeated_texts() if case.repeated else distinct
+        begin = time.perf_counter()
+        calls = await call_for(client, case.callers, task.seconds * case.stretch, texts)
+        after = await _Snapshot.take(task, provider)
     finally:
         await client.close()
-    end = begin + task.seconds
-    shares = [min(1.0, (end - start) / (stop - start)) for start, stop, _ in calls.spans]
-    latencies = [(stop - start) * 1000 for start, stop, _ in calls.spans]
+    return _run(task, calls, begin, before, after)
+
+
+async def call_for(client: Client, callers: int, seconds: float, next_texts: NextTexts) -> Calls:
+    """Let callers begin calls for some time, and wait until the last one has ended."""
+    loop = Loop(client, next_texts)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(callers):
+            group.create_task(loop.caller())
+        await asyncio.sleep(seconds)
+        loop.stop()
+    return loop.calls
+
+
+def _run(task: Task, calls: Calls, begin: float, before: _Snapshot, after: _Snapshot) -> Run:
+    answered, end = calls.answered, begin + task.seconds * task.case.stretch
+    failures = Counter(why for _, why in calls.failed)
+    latencies = [(stop - start) * 1000 for start, stop, _ in answered]
     p50, p99 = np.percentile(latencies, (50, 99)).tolist() if latencies else (None, None)
-    embedded = counts.requests - counts.refused - counts.invalid
+    if task.case.limited:
+        # While the last calls wait to be let in, fewer and fewer ask: what came then says nothing of the rate.
+        rated, seconds = [call for call in answered if call[1] < end], end - begin
+    else:
+        # Calls in step with one another would make a rate within a fixed time jump by all of them.
+        rated, seconds = answered, max((stop for _, stop, _ in answered), default=end) - begin
     return Run(
         contender=task.contender,
         case=task.case.name,
         round=task.round,
-        calls_per_second=sum(shares) / task.seconds,
-        texts_per_second=sum(share * size for share, (_, _, size) in zip(shares, calls.spans, strict=True))
-        / task.seconds,
+        seconds=after.at - before.at,
+        calls_per_second=len(rated) / seconds,
+        texts_per_second=sum(size for _, _, size in rated) / seconds,
         p50_ms=p50,
         p99_ms=p99,
-        calls=len(calls.spans),
-        texts=sum(size for _, _, size in calls.spans),
-        failed=calls.failures.total(),
-        failures=dict(calls.failures.most_common(3)),
+        calls=len(answered),
+        texts=sum(size for _, _, size in answered),
+        failed=failures.total(),
+        failures=dict(failures.most_common(3)),
         verified=calls.verified,
-        upstream_requests=counts.requests,
-        upstream_refused=counts.refused,
-        upstream_texts=counts.texts,
-        upstream_largest_batch=counts.largest_batch,
-        upstream_most_at_once=counts.most_at_once,
-        held_ms=counts.held_seconds * 1000 / max(1, embedded),
-        elapsed_seconds=elapsed,
+        upstream_requests=after.counts.requests,
+        upstream_refused=after.counts.refused,
+        upstream_texts=after.counts.texts,
+        upstream_largest_batch=after.counts.largest_batch,
+        upstream_most_at_once=after.counts.most_at_once,
+        held_ms=after.counts.held_seconds * 1000 / max(1, after.counts.answered),
         contender_cpu_seconds=after.contender.cpu_seconds - before.contender.cpu_seconds,
-        caller_cpu_seconds=caller_cpu,
+        caller_cpu_seconds=after.caller_cpu_seconds - before.caller_cpu_seconds,
         provider_cpu_seconds=after.provider.cpu_seconds - before.provider.cpu_seconds,
         contender_mib=after.contender.resident_mib,
         contender_peak_mib=after.contender.peak_mib,

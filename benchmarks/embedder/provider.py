@@ -34,8 +34,10 @@ class Counts:
     """Most texts of one request."""
     most_at_once: int = 0
     """Most requests in work at a time."""
+    answered: int = 0
+    """Requests whose vectors were sent."""
     held_seconds: float = 0.0
-    """Time between the arrival of a request and its answer, summed over the requests that were embedded."""
+    """Time between the arrival of a request and its vectors, summed over those."""
 
 
 @dataclass
@@ -174,6 +176,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, arrived: float, answer: bytes) -> None:
         self._state.in_work -= 1
+        self._state.counts.answered += 1
         self._state.counts.held_seconds += time.perf_counter() - arrived
         self._busy = False
         self._send(answer)

@@ -60,7 +60,9 @@ Measured {report.date} with `{report.command}` (`make bench-embedder` installs w
   says so, it allows {report.requests_per_minute:,.0f} requests a minute, one second's worth of them at once, and
   answers any more with 429 and `Retry-After`.
 - Figures are medians of {report.rounds} rounds of {report.seconds:g} seconds, with the lowest and the highest. In each
-  round the contenders take turns. A call may take {report.call_seconds:g} seconds.
+  round the contenders take turns. After a warm-up, calls begin for that time and the last are waited for; rates are
+  until the last answer, except with the rate limit: there, of answers within the time. A call may take
+  {report.call_seconds:g} seconds.
 - Added latency is what a caller waits beyond the provider's {latency}. What the caller and the provider themselves add
   is in every line: `{TITLES["aiohttp"]}` shows how little there can be.
 - The calls come from one process, the same asyncio program for every contender. LiteLLM runs as it starts by default,
@@ -97,7 +99,9 @@ def _targets(report: Report) -> str:
     if not rows:
         return ""
     table = _table(["Orrery embedder", "target", "measured", ""], rows)
-    return f"### Against the targets\n\nRatios are of runs of the same round, for the same texts.\n\n{table}"
+    return (
+        f"### Against the targets\n\nRatios are of runs of the same round; requests are for as many texts.\n\n{table}"
+    )
 
 
 def _texts(run: Run) -> float:
@@ -155,7 +159,7 @@ def _failed(runs: Sequence[Run]) -> str:
 
 def _busy(runs: Sequence[Run]) -> str:
     def share(seconds: Callable[[Run], float]) -> str:
-        found = spread(runs, lambda run: 100 * seconds(run) / run.elapsed_seconds)
+        found = spread(runs, lambda run: 100 * seconds(run) / run.seconds)
         return _NONE if found is None else f"{found.median:.0f} %"
 
     own = share(lambda run: run.contender_cpu_seconds) if runs[0].contender_mib else _NONE
