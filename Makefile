@@ -6,8 +6,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DATA   ?= .orrery
 HTTP   ?= 127.0.0.1:8181
+# Options of the benchmarks, such as BENCH='--seconds 2 --rounds 1'.
+BENCH  ?=
+PEERS  := build/benchmarks/peers
 
-.PHONY: help venv protos demo up test check compatibility clean
+.PHONY: help venv protos demo up test check compatibility bench-embedder clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +44,14 @@ test: check ## everything: check, then all tests
 
 compatibility: $(STAMP) ## write docs/compatibility.md from a run of the contract suite
 	$(BIN)/python -m pytest tests/contract --write-compatibility
+
+bench-embedder: $(STAMP) $(PEERS)/.installed ## measure the embedder beside direct calls and LiteLLM, write benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.embedder $(BENCH)
+
+$(PEERS)/.installed: benchmarks/embedder/requirements.txt benchmarks/embedder/constraints.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	PIP_CONSTRAINT=$(CURDIR)/benchmarks/embedder/constraints.txt $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/embedder/requirements.txt
+	touch $@
 
 clean: ## remove what the build made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
