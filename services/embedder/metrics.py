@@ -1,5 +1,7 @@
 """The embedder's metrics, for Prometheus."""
 
+import functools
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.embedder.failures import Failure
@@ -8,6 +10,7 @@ from services.embedder.usage import Spender, Used
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+_LABELLED = 4096
 _MODEL = ("provider", "model")
 _SPENDER = ("provider", "model", "database", "key")
 
@@ -33,22 +36,21 @@ class EmbedderMetrics:
         self.queued_texts = Gauge(
             "orrery_embedder_queued_texts", "Texts that wait or are under way.", registry=self.registry
         )
+        # Finding a metric by its labels costs more than counting with it.
+        self._of_spender = functools.lru_cache(_LABELLED)(self._labelled_spender)
+        self._of_code = functools.lru_cache(_LABELLED)(self._labelled_code)
         self.cache_bytes = Gauge("orrery_embedder_cache_bytes", "Memory of the cache.", registry=self.registry)
 
     def call(self, spender: Spender, code: str, seconds: float, used: Used) -> None:
         """Count a call of Embed; `code` is `OK` or that of its error."""
-        labels = (spender.provider, spender.model, spender.database, spender.key)
-        self._calls.labels(*labels, code).inc()
-        self._seconds.labels(spender.provider, spender.model).observe(seconds)
-        for counter, amount in (
-            (self._texts, used.texts),
-            (self._tokens, used.tokens),
-            (self._cost, used.money),
-            (self._cached, used.cached),
-            (self._saved, used.saved),
+        self._of_code(spender, code).inc()
+        duration, counters = self._of_spender(spender)
+        duration.observe(seconds)
+        for counter, amount in zip(
+            counters, (used.texts, used.tokens, used.money, used.cached, used.saved), strict=True
         ):
             if amount:
-                counter.labels(*labels).inc(amount)
+                counter.inc(amount)
 
     def request(
         self, model: EmbeddingModel, texts: int, waited: float, seconds: float, outcome: Answer | Failure
@@ -60,6 +62,15 @@ class EmbedderMetrics:
         self._request_seconds.labels(*labels).observe(seconds)
         self._queue_seconds.labels(*labels).observe(max(0.0, waited))
         self._batch.labels(*labels).observe(texts)
+
+    def _labelled_spender(self, spender: Spender) -> tuple[Histogram, tuple[Counter, ...]]:
+        labels = (spender.provider, spender.model, spender.database, spender.key)
+        counters = (self._texts, self._tokens, self._cost, self._cached, self._saved)
+        duration = self._seconds.labels(spender.provider, spender.model)
+        return duration, tuple(counter.labels(*labels) for counter in counters)
+
+    def _labelled_code(self, spender: Spender, code: str) -> Counter:
+        return self._calls.labels(spender.provider, spender.model, spender.database, spender.key, code)
 
     def retried(self, model: EmbeddingModel, texts: int) -> None:
         """Count texts that are sent again."""

@@ -20,7 +20,7 @@ from services.embedder.failures import (
     timeout_failure,
 )
 from services.embedder.providers import WIRE_FORMATS
-from services.embedder.providers.request import make_request
+from services.embedder.providers.request import ProviderRequest, make_request
 from services.embedder.providers.wire import Answer, AnswerError, EmbeddingModel
 from services.embedder.secret import Secret
 from services.runtime.errors import DataApiError
@@ -49,12 +49,13 @@ class Upstream:
     """The HTTP client of all providers."""
 
     def __init__(self) -> None:
-        # httpx's own pool costs milliseconds of CPU a request once dozens are in flight; aiohttp's does not.
-        self._client = httpx.AsyncClient(transport=AiohttpTransport(), follow_redirects=False)
+        # httpx's own pool costs milliseconds of CPU a request once dozens are in flight; aiohttp's does not. Its client
+        # would add a third to what is left, for redirects, cookies and proxies, none of which is wanted here.
+        self._transport = AiohttpTransport()
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def ask(
         self, model: EmbeddingModel, texts: Sequence[str], keys: Mapping[str, Secret], seconds: float
@@ -70,9 +71,8 @@ class Upstream:
             return Reply(Failure(error))
         try:
             async with asyncio.timeout(seconds):
-                response = await self._client.post(
-                    request.url, content=request.body, headers=request.headers, timeout=seconds
-                )
+                response = await self._transport.handle_async_request(_message(request, seconds))
+                await response.aread()
         except httpx.ConnectTimeout as problem:
             # What the transport makes of every connection that fails, refused ones and unknown hosts included.
             return Reply(connection_failure(provider, problem))
@@ -84,6 +84,13 @@ class Upstream:
         if response.status_code != 200:
             return Reply(status_failure(model, response, keys), notice)
         return Reply(_read(model, response, keys, len(texts)), notice)
+
+
+def _message(request: ProviderRequest, seconds: float) -> httpx.Request:
+    timeouts = {"connect": seconds, "read": seconds, "pool": seconds}
+    return httpx.Request(
+        "POST", request.url, headers=request.headers, content=request.body, extensions={"timeout": timeouts}
+    )
 
 
 def _read(model: EmbeddingModel, response: httpx.Response, keys: Mapping[str, Secret], count: int) -> Answer | Failure:

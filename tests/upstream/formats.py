@@ -4,7 +4,9 @@ Facts: the providers' API references and the Data API's own clients. Nothing her
 a mistake in it is found.
 """
 
+import base64
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,10 +125,19 @@ class Format:
 
     def answer(self, vectors: Vectors, tokens: int, body: dict[str, Any]) -> Any:
         """Return an answer as OpenAI and those that follow it give it."""
-        data = [{"object": "embedding", "index": at, "embedding": list(row)} for at, row in enumerate(vectors)]
+        encode = _in_base64 if body.get("encoding_format") == "base64" else list
+        data = [{"object": "embedding", "index": at, "embedding": encode(row)} for at, row in enumerate(vectors)]
         usage = {"total_tokens": tokens, "prompt_tokens": tokens}
         # The order of arrival is not promised: the index is.
         return {"object": "list", "model": body.get("model", "m"), "usage": usage, "data": data[::-1]}
+
+
+def _in_base64(row: Sequence[Any]) -> Any:
+    """Return little-endian float32 in Base64; what are no numbers stay as they are."""
+    try:
+        return base64.b64encode(struct.pack(f"<{len(row)}f", *row)).decode()
+    except struct.error:
+        return list(row)
 
 
 class Rows(Format):
@@ -218,7 +229,7 @@ FORMATS: dict[str, Format] = {
         "/v1/embeddings",
         _OPENAI_MODELS,
         batch=2048,
-        members={"dimensions": None, "encoding_format": ("float",)},
+        members={"dimensions": None, "encoding_format": ("float", "base64")},
         error="error.message",
         dimensions="dimensions",
     ),
@@ -226,7 +237,7 @@ FORMATS: dict[str, Format] = {
         r"/my-resource/openai/deployments/my-deployment/embeddings\?api-version=2024-02-01",
         _OPENAI_MODELS,
         batch=2048,
-        members={"dimensions": None},
+        members={"dimensions": None, "encoding_format": ("float", "base64")},
         error="error.message",
         key_header="api-key",
         scheme="",

@@ -7,7 +7,15 @@ Data API sends to each. The answer is ordered by `index`, whatever order it arri
 from collections.abc import Sequence
 from typing import Any
 
-from services.embedder.providers.wire import Answer, AnswerError, EmbeddingModel, to_vectors, tokens_at, vectors_at
+from services.embedder.providers.wire import (
+    Answer,
+    AnswerError,
+    EmbeddingModel,
+    decoded_vectors,
+    to_vectors,
+    tokens_at,
+    vectors_at,
+)
 
 
 def request_body(model: EmbeddingModel, texts: Sequence[str]) -> dict[str, Any]:
@@ -32,6 +40,8 @@ def read_answer(body: Any, count: int) -> Answer:
     if sorted(indexes, key=str) != sorted(range(len(data)), key=str):
         raise AnswerError(f"the indexes of `data` are not 0 to {len(data) - 1}")
     by_index = dict(zip(indexes, data, strict=True))
-    vectors = to_vectors([by_index[at].get("embedding") for at in range(len(data))], count)
+    rows = [by_index[at].get("embedding") for at in range(len(data))]
+    encoded = bool(rows) and all(isinstance(row, str) for row in rows)
+    vectors = decoded_vectors(rows, count) if encoded else to_vectors(rows, count)
     total = tokens_at(body, "usage.total_tokens")
     return Answer(vectors, tokens_at(body, "usage.prompt_tokens") or total, total)

@@ -1,5 +1,6 @@
 """What every wire format reads and writes, typed; and what the catalogue says of a request, worked out for one."""
 
+import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,6 +174,20 @@ def to_vectors(rows: Any, count: int) -> Float32:
         raise AnswerError("the vectors have different lengths")
     with np.errstate(over="ignore"):
         return np.array(rows, np.float64).astype(np.float32)
+
+
+def decoded_vectors(rows: Sequence[str], count: int) -> Float32:
+    """Return float32[count, d] of rows in Base64 of little-endian float32. Raises `AnswerError` for anything else."""
+    if len(rows) != count:
+        raise AnswerError(f"{count} texts were sent and {len(rows)} vectors came back")
+    try:
+        contents = [base64.b64decode(row, validate=True) for row in rows]
+    except ValueError:
+        raise AnswerError("a vector is no Base64") from None
+    length = len(contents[0])
+    if not length or length % 4 or any(len(content) != length for content in contents):
+        raise AnswerError("the vectors have different lengths, or are no float32 values")
+    return np.frombuffer(b"".join(contents), "<f4").reshape(count, length // 4).astype(np.float32)
 
 
 def _is_number(value: object) -> bool:

@@ -219,7 +219,7 @@ def test_parameters_become_headers(stub: Any, upstream: Upstream) -> None:
 
     (request,) = upstream.requests
     assert (request["headers"]["openai-organization"], request["headers"]["openai-project"]) == ("org-1", "p-1")
-    assert request["body"].keys() == {"input", "model", "dimensions"}
+    assert request["body"].keys() == {"input", "model", "dimensions", "encoding_format"}
 
 
 def test_a_header_cannot_be_broken_out_of(stub: Any) -> None:

@@ -1,6 +1,8 @@
 """The wire formats: bodies from texts, vectors from answers, headers from keys. No network."""
 
+import base64
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,15 @@ DATA = [{"index": 1, "embedding": ROWS[1]}, {"index": 0, "embedding": ROWS[0]}]
 USAGE = {"prompt_tokens": 5, "total_tokens": 7}
 
 
+#: What asks OpenAI, and Azure, for vectors in the cheaper form.
+BASE64 = {"encoding_format": "base64"}
+
+
+def encoded(row: Sequence[float]) -> str:
+    """Return a vector as little-endian float32 in Base64."""
+    return base64.b64encode(np.array(row, "<f4").tobytes()).decode()
+
+
 def used(provider: str, name: str, dimension: int = 2, purpose: Purpose = "document", **given: Any) -> EmbeddingModel:
     """Return a model of the catalogue as a collection uses it."""
     entry = CATALOGUE.get(provider)
@@ -30,8 +41,11 @@ def used(provider: str, name: str, dimension: int = 2, purpose: Purpose = "docum
 
 
 BODIES = [
-    (used("openai", "text-embedding-3-small", 8), {"input": ["a"], "model": "text-embedding-3-small", "dimensions": 8}),
-    (used("openai", "text-embedding-ada-002", 8), {"input": ["a"], "model": "text-embedding-ada-002"}),
+    (
+        used("openai", "text-embedding-3-small", 8),
+        {"input": ["a"], "model": "text-embedding-3-small", "dimensions": 8, **BASE64},
+    ),
+    (used("openai", "text-embedding-ada-002", 8), {"input": ["a"], "model": "text-embedding-ada-002", **BASE64}),
     (used("huggingfaceDedicated", "endpoint-defined-model", 8), {"input": ["a"]}),
     (used("mistral", "mistral-embed"), {"input": ["a"], "model": "mistral-embed", "encoding_format": "float"}),
     (used("upstageAI", "solar-embedding-1-large"), {"input": "a", "model": "solar-embedding-1-large-passage"}),
@@ -85,6 +99,7 @@ ANSWERS = [
     ("openai", {"data": DATA, "usage": USAGE}, 5, 7),
     ("openai", {"data": DATA, "usage": {"total_tokens": 7}}, 7, 7),
     ("openai", {"data": [{"embedding": row} for row in ROWS]}, 0, 0),
+    ("openai", {"data": [{"embedding": encoded(row)} for row in ROWS]}, 0, 0),
     ("huggingface", ROWS, 0, 0),
     ("tei", ROWS, 0, 0),
     ("cohere", {"embeddings": {"float": ROWS}, "meta": {"billed_units": {"input_tokens": 4}}}, 4, 4),
@@ -122,6 +137,9 @@ NOT_ANSWERS = [
     ("openai", {"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [1]}]}),
     ("openai", {"data": [{"embedding": [1]}, {"embedding": [1, 2]}]}),
     ("openai", {"data": [{"embedding": "AAAA"}, {"embedding": "AAAA"}]}),
+    ("openai", {"data": [{"embedding": "AAAAAA=="}, {"embedding": "AAAAAAAAAAA="}]}),
+    ("openai", {"data": [{"embedding": "no Base64"}, {"embedding": "AAAAAA=="}]}),
+    ("openai", {"data": [{"embedding": ""}, {"embedding": ""}]}),
     ("cohere", {"embeddings": ROWS}),
     ("vertexai", {"predictions": [{}, {}]}),
     ("vertexai", {"predictions": {}}),
