@@ -79,7 +79,7 @@ def list_keys(
         databases = ", ".join(credential.databases)
         created = _time(credential.create_time)
         table.add_row(credential.provider, credential.name, databases, _versions(credential), created, used)
-    Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE).print(table)
+    _print(table)
 
 
 @app.command()
@@ -144,6 +144,24 @@ def rotate(
         )
         response = _call(data_dir, embedder, lambda channel: _credentials(channel).StageSecret, staging)
     typer.echo(f"changed {provider} key {name}: secret {_versions(response.credential)}")
+
+
+@app.command()
+def usage(
+    since: Annotated[str, typer.Option(help="First day, as 2026-11-21 (UTC); by default the first of the month.")] = "",
+    data_dir: DataDir = Path(".orrery"),
+    embedder: Address = None,
+) -> None:
+    """List what the keys were used for, by day, database and model; cost by the catalogue's prices."""
+    request = embedder_pb2.ListUsageRequest(first_day=since)
+    response = _call(data_dir, embedder, lambda channel: _embedder(channel).ListUsage, request)
+    columns = ("day", "provider", "key", "database", "model", "calls", "texts", "cached", "tokens", "saved", "USD")
+    table = Table(*columns)
+    for item in response.records:
+        who = (item.day, item.provider, item.key or "of requests", item.database, item.model)
+        figures = (item.calls, item.texts, item.cached_texts, item.tokens, item.saved_tokens)
+        table.add_row(*who, *(f"{figure:,}" for figure in figures), f"{item.cost:.4f}")
+    _print(table)
 
 
 @app.command()
@@ -239,6 +257,10 @@ def _time(timestamp: Timestamp) -> str:
 def _describe(credential: embedder_pb2.Credential) -> str:
     databases = ", ".join(credential.databases) or "no database"
     return f"{credential.provider} key {credential.name}, usable by {databases}"
+
+
+def _print(table: Table) -> None:
+    Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def _credentials(channel: grpc.Channel) -> Any:

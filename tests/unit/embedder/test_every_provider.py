@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,23 +21,40 @@ from tests.upstream.formats import FORMATS
 from tests.upstream.providers import SERVICES, request_secrets
 from tests.upstream.server import Upstream, embed
 
+#: How long a request of these tests may take.
+READ_SECONDS = 0.8
 TEXTS = ["a desert planet with giant worms", "a clever young woman makes matches", "a whale and a captain's revenge"]
 
 
-@pytest.fixture(scope="module")
-def stub(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Any]:
+@contextmanager
+def running(folder: Path, upstream: Upstream, **environment: str) -> Iterator[Any]:
     """The RPCs of an embedder whose every provider is the upstream."""
-    folder = tmp_path_factory.mktemp("providers")
     command = ["-m", "services.cli", "embedder", "--data-dir", str(folder), "--listen", f"unix:{folder}/e.sock"]
-    environment = {**os.environ, **upstream.environment(), **FORGIVING}
+    variables = {**os.environ, **upstream.environment(), **FORGIVING, **environment}
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, *command], env=environment, stderr=log)
+        process = subprocess.Popen([sys.executable, *command], env=variables, stderr=log)
     with grpc.insecure_channel(f"unix:{folder}/e.sock") as channel:
         grpc.channel_ready_future(channel).result(timeout=30)
         yield embedder_pb2_grpc.EmbedderServiceStub(channel)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     assert PROVIDER_SECRET not in (folder / "log").read_text()
+
+
+@pytest.fixture(scope="module")
+def stub(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Any]:
+    """An embedder that is patient, and tries twice."""
+    attempts = {"ORRERY_EMBEDDER_REQUESTS_ATTEMPTS": "2"}
+    with running(tmp_path_factory.mktemp("providers"), upstream, **attempts) as stub:
+        yield stub
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Any]:
+    """An embedder that does not wait long for an answer."""
+    seconds = {"ORRERY_EMBEDDER_REQUESTS_READ_SECONDS": str(READ_SECONDS)}
+    with running(tmp_path_factory.mktemp("hasty"), upstream, **seconds) as stub:
+        yield stub
 
 
 def call(stub: Any, provider: str, *texts: str, search: bool = False, **changes: Any) -> Any:
@@ -132,6 +151,10 @@ def test_what_a_provider_says_is_passed_on_alone(stub: Any, provider: str, upstr
 
 BAD = [
     ("rate_limited", {"retry_after": 3600}, "EMBEDDING_PROVIDER_RATE_LIMITED"),
+    ("rate_limited", {}, "EMBEDDING_PROVIDER_RATE_LIMITED"),
+    ("cut_off", {}, "EMBEDDING_PROVIDER_SERVER_ERROR"),
+    ("gateway_timeout", {}, "EMBEDDING_PROVIDER_TIMEOUT"),
+    ("not_finite", {}, "EMBEDDING_PROVIDER_UNEXPECTED_RESPONSE"),
     ("failing", {}, "EMBEDDING_PROVIDER_SERVER_ERROR"),
     ("not_json", {}, "EMBEDDING_RESPONSE_DECODING_ERROR"),
     ("empty", {}, "EMBEDDING_PROVIDER_UNEXPECTED_RESPONSE"),
@@ -142,7 +165,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("behaviour", "details", "code"), BAD, ids=[item[0] for item in BAD])
+@pytest.mark.parametrize(
+    ("behaviour", "details", "code"), BAD, ids=[f"{item[0]}{'_asked' if item[1] else ''}" for item in BAD]
+)
 @pytest.mark.parametrize("provider", FORMATS)
 def test_a_bad_answer_has_its_code(
     stub: Any, provider: str, upstream: Upstream, behaviour: str, details: dict[str, Any], code: str
@@ -157,6 +182,16 @@ def test_a_bad_answer_has_its_code(
     assert provider in message
     if behaviour == "error_with_200":
         assert "quota exceeded" in message
+
+
+@pytest.mark.parametrize("provider", FORMATS)
+def test_a_provider_that_stalls_is_asked_again(hasty: Any, provider: str, upstream: Upstream) -> None:
+    upstream.behave("slow", seconds=2 * READ_SECONDS)
+
+    assert len(call(hasty, provider, "x").vectors) > 0
+    # Servers of one's own may take their time.
+    patient = provider in ("ollama", "tei", "openaiCompatible")
+    assert len(upstream.requests) == (1 if patient else 2)
 
 
 @pytest.mark.parametrize("provider", FORMATS)
