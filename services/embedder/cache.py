@@ -10,10 +10,13 @@ from pathlib import Path
 
 import apsw
 import numpy as np
+import structlog
 
 from services.embedder.providers.wire import EmbeddingModel, Float32
 from services.embedder.settings import CacheSettings
 from services.runtime.errors import ConfigurationError
+
+log = structlog.get_logger(__name__)
 
 _KEY_BYTES = 20
 #: What an entry takes in memory besides its vector: key, array, and their places in the dictionary. Measured.
@@ -102,14 +105,9 @@ class VectorCache:
                 return found
             if self._file is None:
                 return None
-            found = self._unwritten.get(key)
-            if found is None:
-                row = self._file.execute("SELECT vector, tokens FROM vectors WHERE key = ?", (key,)).fetchone()
-                if row is None:
-                    return None
-                found = Remembered(np.frombuffer(bytes(row[0]), "<f4"), int(row[1]))
-                self._used.add(key)
-            self._keep(key, found)
+            found = self._unwritten.get(key) or self._read(key)
+            if found is not None:
+                self._keep(key, found)
             return found
 
     def put(self, key: bytes, vector: Float32, tokens: int) -> None:
@@ -129,9 +127,22 @@ class VectorCache:
         """Write what is not written yet and close the file."""
         with self._lock:
             if self._file is not None:
-                self._write()
+                if not self.recorded:
+                    self._write()
                 self._file.close()
                 self._file = None
+
+    def _read(self, key: bytes) -> Remembered | None:
+        assert self._file is not None
+        try:
+            row = self._file.execute("SELECT vector, tokens FROM vectors WHERE key = ?", (key,)).fetchone()
+        except apsw.Error as problem:
+            log.error("cache file not read", problem=str(problem))
+            return None
+        if row is None:
+            return None
+        self._used.add(key)
+        return Remembered(np.frombuffer(bytes(row[0]), "<f4"), int(row[1]))
 
     def _keep(self, key: bytes, entry: Remembered) -> None:
         size = _ENTRY_BYTES + entry.vector.nbytes
@@ -150,12 +161,15 @@ class VectorCache:
         assert self._file is not None
         now = int(time.time())
         rows = [(key, item.vector.astype("<f4").tobytes(), item.tokens, now) for key, item in self._unwritten.items()]
-        with self._file:
-            self._file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", rows)
-            if not self.recorded:
+        try:
+            with self._file:
+                self._file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", rows)
                 used = [(now, key) for key in self._used]
                 self._file.executemany("UPDATE vectors SET used = ? WHERE key = ?", used)
-            self._trim()
+                self._trim()
+        except apsw.Error as problem:
+            # A full disk costs what was to be remembered, never a call.
+            log.error("cache file not written", vectors=len(rows), problem=str(problem))
         self._unwritten.clear()
         self._used.clear()
         self._written_at = time.monotonic()

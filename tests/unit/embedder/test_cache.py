@@ -141,6 +141,18 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         VectorCache(CacheSettings(file=str(tmp_path / "cache.db")))
 
 
+def test_a_file_that_cannot_be_written_costs_no_call(tmp_path: Path) -> None:
+    cache = VectorCache(CacheSettings(file=str(tmp_path / "cache.db")))
+    assert cache._file is not None
+    cache._file.execute("DROP TABLE vectors")
+    for number in range(600):
+        cache.put(f"k{number}".encode(), vector(number), 1)
+
+    assert cache.get(b"k5") is not None
+    assert cache.get(b"never") is None
+    cache.close()
+
+
 def test_nothing_is_remembered_where_it_is_switched_off(tmp_path: Path) -> None:
     cache = VectorCache(CacheSettings(mode="off", file=str(tmp_path / "cache.db")))
 
