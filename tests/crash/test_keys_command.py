@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.live import Orrery
@@ -167,6 +168,22 @@ def test_a_key_that_was_never_used_says_so(server: Orrery) -> None:
 
     (line,) = [line for line in listed(server).splitlines() if "unused" in line]
     assert "never" in line
+
+
+def test_what_was_used_is_listed_by_day_and_database(server: Orrery) -> None:
+    service = {"provider": "local", "modelName": "sentence-transformers/all-MiniLM-L6-v2"}
+    headers = {"Token": server.token}
+    create = {"createCollection": {"name": "used", "options": {"vector": {"service": service}}}}
+    httpx.post(f"{server.url}/v1/default_keyspace", json=create, headers=headers, timeout=30, trust_env=False)
+    insert = {"insertMany": {"documents": [{"$vectorize": "one"}, {"$vectorize": "two"}]}}
+    httpx.post(f"{server.url}/v1/default_keyspace/used", json=insert, headers=headers, timeout=30, trust_env=False)
+
+    done = server.command("keys", "usage")
+
+    (line,) = (line for line in done.stdout.splitlines() if "all-MiniLM-L6-v2" in line)
+    cells = [cell.strip() for cell in line.strip("│ ").split("│")]
+    assert cells[1:9] == ["local", "of requests", "default", service["modelName"], "1", "2", "0", "0"]
+    assert server.command("keys", "usage", "--since", "2999-01-01").stdout.count("local") == 0
 
 
 def test_the_audit_log_is_printed_with_every_change(server: Orrery) -> None:
