@@ -10,13 +10,23 @@ import grpc
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 
-PACKAGE, SERVICE = "stargate", "EmbeddingService"
+PACKAGE = "stargate"
 
-METHODS = {
-    "Embed": ("ProviderEmbedRequest", "EmbeddingResponse"),
-    "GetSupportedProviders": ("GetSupportedProvidersRequest", "GetSupportedProvidersResponse"),
-    "ValidateCredential": ("ValidateCredentialRequest", "ValidateCredentialResponse"),
+SERVICES = {
+    "EmbeddingService": {
+        "Embed": ("ProviderEmbedRequest", "EmbeddingResponse"),
+        "GetSupportedProviders": ("GetSupportedProvidersRequest", "GetSupportedProvidersResponse"),
+        "ValidateCredential": ("ValidateCredentialRequest", "ValidateCredentialResponse"),
+    },
+    "RerankingService": {
+        "Rerank": ("ProviderRerankingRequest", "RerankingResponse"),
+        "GetSupportedRerankingProviders": (
+            "GetSupportedRerankingProvidersRequest",
+            "GetSupportedRerankingProvidersResponse",
+        ),
+    },
 }
+METHODS = {name: (service, *types) for service, methods in SERVICES.items() for name, types in methods.items()}
 
 _ERROR = """
     1 error_code one string
@@ -24,6 +34,7 @@ _ERROR = """
     3 error_body one string
 """
 
+_RERANKER = "GetSupportedRerankingProvidersResponse.ProviderConfig"
 MESSAGES = {
     "ProviderEmbedRequest": """
         1 provider_context one ProviderEmbedRequest.ProviderContext
@@ -141,6 +152,67 @@ MESSAGES = {
         9 response_bytes one int32
         10 call_duration_nanos one int64
     """,
+    "ProviderRerankingRequest": """
+        1 provider_context one ProviderRerankingRequest.ProviderContext
+        2 reranking_request one ProviderRerankingRequest.RerankingRequest
+    """,
+    "ProviderRerankingRequest.ProviderContext": """
+        1 provider_name one string
+        2 tenant_id one string
+        3 auth_tokens map string
+    """,
+    "ProviderRerankingRequest.RerankingRequest": """
+        1 model_name one string
+        2 query one string
+        3 passages many string
+        4 command_name one string
+    """,
+    "RerankingResponse": """
+        1 modelUsage one ModelUsage
+        2 ranks many RerankingResponse.Rank
+        3 error one RerankingResponse.ErrorResponse
+    """,
+    "RerankingResponse.Rank": """
+        1 index one int32
+        2 score one float
+    """,
+    "RerankingResponse.ErrorResponse": _ERROR,
+    "GetSupportedRerankingProvidersRequest": "",
+    "GetSupportedRerankingProvidersResponse": """
+        1 supportedProviders map GetSupportedRerankingProvidersResponse.ProviderConfig
+        2 error one GetSupportedRerankingProvidersResponse.ErrorResponse
+    """,
+    f"{_RERANKER}": f"""
+        1 isDefault one bool
+        2 displayName one string
+        3 enabled one bool
+        4 supported_authentications map {_RERANKER}.AuthenticationConfig
+        5 models many {_RERANKER}.ModelConfig
+    """,
+    f"{_RERANKER}.AuthenticationConfig": f"""
+        1 enabled one bool
+        2 tokens many {_RERANKER}.AuthenticationConfig.TokenConfig
+    """,
+    f"{_RERANKER}.AuthenticationConfig.TokenConfig": """
+        1 accepted one string
+        2 forwarded one string
+    """,
+    f"{_RERANKER}.ModelConfig": f"""
+        1 name one string
+        2 apiModelSupport one ApiModelSupport
+        3 isDefault one bool
+        4 url one string
+        5 properties one {_RERANKER}.ModelConfig.RequestProperties
+    """,
+    f"{_RERANKER}.ModelConfig.RequestProperties": """
+        1 at_most_retries one int32
+        2 initial_back_off_millis one int32
+        3 read_timeout_millis one int32
+        4 max_back_off_millis one int32
+        5 jitter one double
+        6 max_batch_size one int32
+    """,
+    "GetSupportedRerankingProvidersResponse.ErrorResponse": _ERROR,
 }
 
 _PARAMETER = "GetSupportedProvidersResponse.ProviderConfig.ParameterConfig"
@@ -172,9 +244,10 @@ def described() -> FileDescriptorProto:
         enum = made[parent].enum_type.add(name=name)
         for number, value in enumerate(values):
             enum.value.add(name=value, number=number)
-    service = file.service.add(name=SERVICE)
-    for name, (given, returned) in METHODS.items():
-        service.method.add(name=name, input_type=f".{PACKAGE}.{given}", output_type=f".{PACKAGE}.{returned}")
+    for service_name, methods in SERVICES.items():
+        service = file.service.add(name=service_name)
+        for name, (given, returned) in methods.items():
+            service.method.add(name=name, input_type=f".{PACKAGE}.{given}", output_type=f".{PACKAGE}.{returned}")
     return file
 
 
@@ -247,13 +320,13 @@ class Stub:
         }
         self._methods = {
             name: channel.unary_unary(
-                f"/{PACKAGE}.{SERVICE}/{name}",
+                f"/{PACKAGE}.{service}/{name}",
                 request_serializer=self.messages[given].SerializeToString,
                 response_deserializer=self.messages[returned].FromString,
             )
-            for name, (given, returned) in METHODS.items()
+            for name, (service, given, returned) in METHODS.items()
         }
 
     def call(self, name: str, timeout: float | None = 30, **request: Any) -> Any:
         """Return the response to a request. Raises `grpc.RpcError`."""
-        return self._methods[name](self.messages[METHODS[name][0]](**request), timeout=timeout)
+        return self._methods[name](self.messages[METHODS[name][1]](**request), timeout=timeout)

@@ -21,6 +21,7 @@ from services.embedder.secret import Secret
 from services.embedder.service import EmbedderServicer
 from services.embedder.settings import Settings, load_settings
 from services.embedder.stargate import StargateServicer
+from services.embedder.stargate_reranking import StargateRerankingServicer
 from services.embedder.upkeep import every
 from services.embedder.upstream import Upstream
 from services.embedder.usage import UsageBook
@@ -131,6 +132,7 @@ async def _serve(settings: EmbedderSettings) -> None:
         embedding_gateway_pb2_grpc.add_EmbeddingServiceServicer_to_server(
             StargateServicer(catalogue, credentials, engine, settings.settings.requests), server
         )
+        embedding_gateway_pb2_grpc.add_RerankingServiceServicer_to_server(StargateRerankingServicer(), server)
 
     upkeep = [
         asyncio.create_task(every(_USES_SECONDS, credentials.write_uses)),

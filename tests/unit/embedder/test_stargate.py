@@ -109,7 +109,7 @@ def test_health_and_reflection(channel: grpc.Channel) -> None:
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
     database = ProtoReflectionDescriptorDatabase(channel)
     assert {NAME, "orrery.embedder.v1.EmbedderService"} <= set(database.get_services())
-    assert "stargate.RerankingService" not in database.get_services()
+    assert "stargate.RerankingService" in database.get_services()
     assert facts(database.FindFileContainingSymbol(NAME)) == facts(described())
 
 
@@ -505,3 +505,21 @@ def test_a_count_of_tokens_that_does_not_fit_costs_no_vectors(strange: Stub, eng
 
     assert vectors(response).shape == (1, 3)
     assert response.modelUsage.total_tokens == 2**31 - 1
+
+
+def test_a_data_api_that_starts_finds_one_default_reranker_that_is_switched_off(stub: Stub) -> None:
+    listed = stub.call("GetSupportedRerankingProviders").supportedProviders
+
+    (provider,) = listed.values()
+    (model,) = provider.models
+    assert (provider.isDefault, provider.enabled, model.isDefault) == (True, False, True)
+    assert model.apiModelSupport.status == "SUPPORTED"
+
+
+def test_nothing_is_reranked_and_the_message_says_so(stub: Stub) -> None:
+    asked = {"model_name": "m", "query": "q", "passages": ["a", "b"], "command_name": "findAndRerank"}
+
+    answer = stub.call("Rerank", provider_context={"provider_name": "nvidia"}, reranking_request=asked)
+
+    assert not answer.ranks
+    assert answer.error.error_code == "RERANKING_FEATURE_NOT_ENABLED"
