@@ -22,6 +22,7 @@ from services.embedder.providers.wire import Answer, Float32
 from services.embedder.settings import Settings
 from services.embedder.too_long import shorter
 from services.runtime.errors import DataApiError
+from services.runtime.rpc import unexpected_error
 
 log = structlog.get_logger(__name__)
 
@@ -187,27 +188,26 @@ class Account:
         try:
             reply = await lane.ask([text.sent for text in batch.texts], max(0.001, seconds))
             outcome, notice = reply.outcome, reply.notice
-        except Exception as problem:
-            log.error("a request to a provider was not made", provider=self.provider, exc_info=problem)
-            error = DataApiError(
-                "UNEXPECTED_SERVER_ERROR", errorClass=type(problem).__name__, where="the request to the provider"
-            )
-            outcome, notice = Failure(error), None
+        except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
+            outcome, notice = Failure(unexpected_error(f"the request to {self.provider}", problem)), None
         now = time.monotonic()
         self._under_way -= 1
         lane.under_way -= 1
         self._metrics.request(lane.model, len(batch.texts), sent - batch.texts[0].arrived, now - sent, outcome)
         if notice is not None:
             self.pace.notice(notice, now)
-        if isinstance(outcome, Answer):
-            self._breaker.answered()
-            self._window.answered(self._under_way + 1)
-            lane.answered(now - sent)
-            self.pace.counted(estimate, outcome.total_tokens)
-            self._deliver(lane, batch, outcome)
-        else:
-            self._failed(lane, batch, outcome, sent, now)
-        self._pump()
+        try:
+            if isinstance(outcome, Answer):
+                self._breaker.answered()
+                self._window.answered(self._under_way + 1)
+                lane.answered(now - sent)
+                self.pace.counted(estimate, outcome.total_tokens)
+                self._deliver(lane, batch, outcome)
+            else:
+                self._failed(lane, batch, outcome, sent, now)
+        finally:
+            # Whatever happened to this one, others wait.
+            self._pump()
 
     # --- answers ---
 
@@ -241,6 +241,7 @@ class Account:
             self._refuse(lane, batch.texts, failure.error)
             return
         again: list[Text] = []
+        pauses: list[float] = []
         for text in batch.texts:
             pause = self._pause(lane, failure, text.attempts)
             text.taken = False
@@ -250,11 +251,11 @@ class Account:
                 self._refuse(lane, [text], failure.error)
             else:
                 again.append(text)
+                pauses.append(pause)
         if again:
-            pause = self._pause(lane, failure, again[0].attempts) or 0.0
             self._metrics.retried(lane.model, len(again))
             self._delayed += 1
-            asyncio.get_running_loop().call_later(pause, self._again, lane, again)
+            asyncio.get_running_loop().call_later(min(pauses), self._again, lane, again)
 
     def _again(self, lane: Lane, texts: list[Text]) -> None:
         self._delayed -= 1

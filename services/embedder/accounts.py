@@ -62,11 +62,7 @@ class Accounts:
     def _ask(self, model: EmbeddingModel, keys: Mapping[str, Secret]) -> Ask:
         if model.provider.wire in IN_PROCESS:
             return functools.partial(in_process.compute, model)
-
-        async def ask(texts: Sequence[str], seconds: float):  # type: ignore[no-untyped-def]
-            return await self._upstream.ask(model, texts, keys, seconds)
-
-        return ask
+        return functools.partial(self._upstream.ask, model, keys)
 
     def _new(self, provider: Provider, key_name: str) -> Account:
         settings = self._settings

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.embedder.account import Account
 from services.embedder.accounts import Accounts
@@ -114,7 +114,7 @@ class EmbeddingEngine:
         def begin() -> None:
             start = next(starts, None)
             if start is not None:
-                part = _part(call, start, start + size)
+                part = replace(call, texts=call.texts[start : start + size])
                 running.append((start, asyncio.create_task(self.embed(part))))
 
         try:
@@ -262,16 +262,3 @@ class EmbeddingEngine:
 
     def _money(self, model: EmbeddingModel, tokens: float) -> float:
         return tokens * (model.model.price_per_million_tokens or 0.0) / 1e6
-
-
-def _part(call: EmbedCall, start: int, end: int) -> EmbedCall:
-    return EmbedCall(
-        call.database,
-        call.service,
-        call.texts[start:end],
-        call.deadline,
-        call.request_keys,
-        call.purpose,
-        call.partial,
-        call.cache,
-    )

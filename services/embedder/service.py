@@ -121,8 +121,15 @@ def _call(request: pb.EmbedRequest, deadline: float) -> EmbedCall:
 def _embed_response(service: pb.Service, embedded: Embedded) -> pb.EmbedResponse:
     warnings = [DataApiError("EMBEDDING_BUDGET_NEARLY_SPENT", state=state) for state in embedded.warnings]
     for cut in sorted(embedded.cuts, key=lambda cut: cut.index):
-        details = {"position": cut.index + 1, "count": len(embedded.vectors), "characters": cut.characters}
-        warnings.append(DataApiError("EMBEDDING_TEXT_TRUNCATED", model=service.model, **details))  # type: ignore[arg-type]
+        warnings.append(
+            DataApiError(
+                "EMBEDDING_TEXT_TRUNCATED",
+                model=service.model,
+                position=cut.index + 1,
+                count=len(embedded.vectors),
+                characters=cut.characters,
+            )
+        )
     return pb.EmbedResponse(
         vectors=embedded.vectors.astype("<f4", copy=False).tobytes(),
         dimension=embedded.vectors.shape[1],

@@ -95,7 +95,7 @@ class StargateServicer(embedding_gateway_pb2_grpc.EmbeddingServiceServicer):
         except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
             error = _error("Embed", problem)
             log.warning("not embedded", through="stargate", code=error.code, **about)
-            return pb.EmbeddingResponse(error=pb.EmbeddingResponse.ErrorResponse(**_error_members(error)))
+            return pb.EmbeddingResponse(error=pb.EmbeddingResponse.ErrorResponse(**error_members(error)))
         log.info(
             "embedded",
             through="stargate",
@@ -118,7 +118,7 @@ class StargateServicer(embedding_gateway_pb2_grpc.EmbeddingServiceServicer):
                 }
             )
         except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
-            members = _error_members(_error("GetSupportedProviders", problem))
+            members = error_members(_error("GetSupportedProviders", problem))
             return pb.GetSupportedProvidersResponse(error=pb.GetSupportedProvidersResponse.ErrorResponse(**members))
 
     async def ValidateCredential(  # noqa: N802
@@ -128,7 +128,7 @@ class StargateServicer(embedding_gateway_pb2_grpc.EmbeddingServiceServicer):
         try:
             await asyncio.to_thread(self._check, request)
         except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
-            members = _error_members(_error("ValidateCredential", problem))
+            members = error_members(_error("ValidateCredential", problem))
             # Always with an error: the reference's Data API does not look at `validity`.
             return pb.ValidateCredentialResponse(validity=False, error=pb.ValidateCredentialResponse.Error(**members))
         return pb.ValidateCredentialResponse(validity=True)
@@ -169,7 +169,7 @@ def _error(method: str, problem: Exception) -> DataApiError:
 # --- messages ---------------------------------------------------------------
 
 
-def _error_members(error: DataApiError) -> dict[str, str]:
+def error_members(error: DataApiError) -> dict[str, str]:
     """Return the members of an error, of which the interface has three messages alike."""
     return {"error_code": error.code, "error_title": error.definition.title, "error_body": error.message}
 

@@ -10,6 +10,7 @@ import grpc
 from stargate import embedding_gateway_pb2 as pb
 from stargate import embedding_gateway_pb2_grpc
 
+from services.embedder.stargate import error_members
 from services.runtime.errors import DataApiError
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -44,9 +45,5 @@ class StargateRerankingServicer(embedding_gateway_pb2_grpc.RerankingServiceServi
         self, request: pb.ProviderRerankingRequest, context: Context
     ) -> pb.RerankingResponse:
         """Refuse, in the message as the interface has it."""
-        error = DataApiError("RERANKING_FEATURE_NOT_ENABLED")
-        return pb.RerankingResponse(
-            error=pb.RerankingResponse.ErrorResponse(
-                error_code=error.code, error_title=error.definition.title, error_body=error.message
-            )
-        )
+        members = error_members(DataApiError("RERANKING_FEATURE_NOT_ENABLED"))
+        return pb.RerankingResponse(error=pb.RerankingResponse.ErrorResponse(**members))

@@ -58,7 +58,7 @@ class Upstream:
         await self._transport.aclose()
 
     async def ask(
-        self, model: EmbeddingModel, texts: Sequence[str], keys: Mapping[str, Secret], seconds: float
+        self, model: EmbeddingModel, keys: Mapping[str, Secret], texts: Sequence[str], seconds: float
     ) -> Reply:
         """Send one request and return what became of it, at most `seconds` later.
 

@@ -75,14 +75,17 @@ class UsageBook:
         self._connection.execute("PRAGMA journal_mode = wal; PRAGMA synchronous = normal")
         self._connection.execute(_SCHEMA)
         self._unwritten: dict[tuple[str, Spender], Used] = defaultdict(Used)
-        self._months: dict[str, dict[tuple[str, Spender], Used]] = {}
+        #: What is spent of each budget, by its place and the day or month; read from the file when one begins.
+        self._spent: dict[tuple[int, str], float] = {}
 
     def record(self, spender: Spender, used: Used) -> None:
         """Count what was used, now."""
         day = _today()
         with self._lock:
+            for place, budget in enumerate(self._budgets):
+                if (place, _period(budget, day)) in self._spent and _concerns(budget, spender):
+                    self._spent[place, _period(budget, day)] += _amount(budget, used)
             self._unwritten[day, spender].add(used)
-            self._month(day).setdefault((day, spender), Used()).add(used)
 
     def check(self, spender: Spender, tokens: float, money: float) -> list[str]:
         """Return warnings of budgets that are nearly spent.
@@ -91,10 +94,15 @@ class UsageBook:
         is more than a budget has left.
         """
         warnings = []
-        for budget in self._budgets:
+        for place, budget in enumerate(self._budgets):
             if not _concerns(budget, spender):
                 continue
-            spent, most, more, unit = self._spent(budget), budget.tokens or budget.money or 0, tokens, "tokens"
+            spent, most, more, unit = (
+                self._spent_of(place, budget),
+                budget.tokens or budget.money or 0,
+                tokens,
+                "tokens",
+            )
             if budget.money is not None:
                 more, unit = money, "of money"
             where = ", ".join(
@@ -142,23 +150,30 @@ class UsageBook:
         self.write()
         self._connection.close()
 
-    def _spent(self, budget: Budget) -> float:
-        today = _today()
+    def _spent_of(self, place: int, budget: Budget) -> float:
+        period = _period(budget, _today())
         with self._lock:
-            return sum(
-                used.tokens if budget.tokens is not None else used.money
-                for (day, spender), used in self._month(today).items()
-                if (budget.period == "month" or day == today) and _concerns(budget, spender)
-            )
+            if (place, period) not in self._spent:
+                self._spent = {key: value for key, value in self._spent.items() if key[0] != place}
+                self._spent[place, period] = self._counted(budget, period)
+            return self._spent[place, period]
 
-    def _month(self, day: str) -> dict[tuple[str, Spender], Used]:
-        """Return the figures of a day's month, read from the file when a month begins."""
-        month = day[:7]
-        if month not in self._months:
-            sql = "SELECT * FROM usage WHERE day >= ? AND day < ?"
-            rows = self._connection.execute(sql, (month, f"{month}~"))
-            self._months = {month: {(str(row[0]), Spender(*map(str, row[1:5]))): Used(*row[5:]) for row in rows}}
-        return self._months[month]
+    def _counted(self, budget: Budget, period: str) -> float:
+        """Return what was spent of a budget in a period: what the file has, and what is not written yet."""
+        sql = "SELECT * FROM usage WHERE day >= ? AND day < ? AND provider = ?"
+        rows = self._connection.execute(sql, (period, f"{period}~", budget.provider))
+        written = [(Spender(*map(str, row[1:5])), Used(*row[5:])) for row in rows]
+        waiting = [(spender, used) for (day, spender), used in self._unwritten.items() if day.startswith(period)]
+        return sum(_amount(budget, used) for spender, used in written + waiting if _concerns(budget, spender))
+
+
+def _period(budget: Budget, day: str) -> str:
+    """Return the day, or its month, in which a budget counts."""
+    return day if budget.period == "day" else day[: len("2026-11")]
+
+
+def _amount(budget: Budget, used: Used) -> float:
+    return used.tokens if budget.tokens is not None else used.money
 
 
 def _concerns(budget: Budget, spender: Spender) -> bool:

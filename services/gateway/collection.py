@@ -8,6 +8,7 @@ import msgspec
 
 from services.documents.indexing import EVERYTHING, Indexing
 from services.documents.paths import parse_path
+from services.runtime.errors import DataApiError
 
 Metric = Literal["cosine", "dot_product", "euclidean"]
 DefaultId = Literal["objectId", "uuid", "uuidv6", "uuidv7"]
@@ -101,3 +102,8 @@ class Collection:
     uid: str
     options: CollectionOptions
     indexing: Indexing = EVERYTHING
+
+
+def invalid_options(reason: str) -> DataApiError:
+    """Return the error of options that no collection can be created with."""
+    return DataApiError("INVALID_CREATE_COLLECTION_OPTIONS", reason=reason)

@@ -18,6 +18,7 @@ from services.gateway.collection import (
     ServiceOptions,
     VectorOptions,
     encode_options,
+    invalid_options,
 )
 from services.gateway.command import Command, Context, Level
 from services.gateway.commands.keyspaces import new_name
@@ -134,7 +135,7 @@ class _VectorRequest:
                 parameters=self.service.parameters,
             )
         elif self.dimension is None:
-            raise _invalid_options("`vector.dimension` is needed where `vector.service` is not given")
+            raise invalid_options("`vector.dimension` is needed where `vector.service` is not given")
         elif self.dimension > context.limits.vector_dimension:
             raise DataApiError(
                 "VECTOR_SEARCH_TOO_BIG_VALUE", length=self.dimension, maxLength=context.limits.vector_dimension
@@ -150,7 +151,7 @@ def _service(vector: Fields) -> ServiceOptions | None:
     service = vector.nested("service", ("provider", "modelName", "authentication", "parameters"))
     provider = service.string("provider")
     if not provider:
-        raise _invalid_options("`provider` is required in `vector.service`")
+        raise invalid_options("`provider` is required in `vector.service`")
     authentication = service.object("authentication")
     if authentication is not None:
         for token, name in authentication.items():
@@ -209,11 +210,6 @@ def _indexed_path(path: JsonValue) -> str:
 
 def _bad_indexing(problem: str) -> DataApiError:
     return DataApiError("INVALID_INDEXING_DEFINITION", problem=problem)
-
-
-def _invalid_options(reason: str) -> DataApiError:
-    """Return the error of options that do not fit together."""
-    return DataApiError("INVALID_CREATE_COLLECTION_OPTIONS", reason=reason)
 
 
 # --- the store's part -------------------------------------------------------

@@ -3,7 +3,7 @@
 from typing import cast
 
 from services.documents.codec import JsonObject, JsonValue, json_type
-from services.gateway.collection import LexicalAnalyzer, LexicalOptions
+from services.gateway.collection import LexicalAnalyzer, LexicalOptions, invalid_options
 from services.gateway.command import Features
 from services.gateway.fields import Fields
 from services.runtime.errors import DataApiError
@@ -24,11 +24,11 @@ def lexical_options(options: Fields, features: Features) -> LexicalOptions:
         return LexicalOptions(enabled=False)
     lexical = options.nested("lexical", ("enabled", "analyzer"))
     if lexical.get("enabled") is None:
-        raise _invalid("`enabled` is required in `lexical`")
+        raise invalid_options("`enabled` is required in `lexical`")
     analyzer = lexical.get("analyzer")
     if not lexical.boolean("enabled"):
         if analyzer is not None and analyzer != {}:
-            raise _invalid(
+            raise invalid_options(
                 f"`lexical.analyzer` is a {json_type(analyzer)} while `lexical.enabled` is false; "
                 "it may be absent, null or an empty object"
             )
@@ -45,7 +45,7 @@ def _analyzer(value: JsonValue) -> LexicalAnalyzer:
     if isinstance(value, str):
         return value
     if not isinstance(value, dict):
-        raise _invalid(f"`lexical.analyzer` must be an object or a string, found {json_type(value)}")
+        raise invalid_options(f"`lexical.analyzer` must be an object or a string, found {json_type(value)}")
     _check_members(value)
     return cast("dict[str, object]", value)
 
@@ -53,15 +53,11 @@ def _analyzer(value: JsonValue) -> LexicalAnalyzer:
 def _check_members(analyzer: JsonObject) -> None:
     unknown = sorted(set(analyzer) - set(_ANALYZER_MEMBERS))
     if unknown:
-        raise _invalid(
+        raise invalid_options(
             f"`lexical.analyzer` has unknown members [{', '.join(unknown)}]; "
             f"valid ones are [{', '.join(sorted(_ANALYZER_MEMBERS))}]"
         )
     for name, wanted in _ANALYZER_MEMBERS.items():
         value = analyzer.get(name)
         if value is not None and json_type(value) != wanted:
-            raise _invalid(f"`{name}` of `lexical.analyzer` must be an {wanted}, found {json_type(value)}")
-
-
-def _invalid(reason: str) -> DataApiError:
-    return DataApiError("INVALID_CREATE_COLLECTION_OPTIONS", reason=reason)
+            raise invalid_options(f"`{name}` of `lexical.analyzer` must be an {wanted}, found {json_type(value)}")

@@ -1,6 +1,6 @@
 """The option `rerank` of createCollection."""
 
-from services.gateway.collection import RerankOptions
+from services.gateway.collection import RerankOptions, invalid_options
 from services.gateway.fields import Fields
 from services.runtime.errors import DataApiError
 
@@ -19,10 +19,10 @@ def rerank_options(options: Fields) -> RerankOptions:
     rerank = options.nested("rerank", ("enabled", "service"))
     service = rerank.nested("service", ("provider", "modelName", "authentication", "parameters"))
     if rerank.get("enabled") is None:
-        raise _invalid("`enabled` is required in `rerank`")
+        raise invalid_options("`enabled` is required in `rerank`")
     if not rerank.boolean("enabled"):
         if any(value is not None for value in service.members.values()):
-            raise _invalid("`rerank.service` cannot be given while `rerank.enabled` is false")
+            raise invalid_options("`rerank.service` cannot be given while `rerank.enabled` is false")
         return RerankOptions(enabled=False)
     if rerank.object("service") is not None:
         _check_service(service)
@@ -32,18 +32,14 @@ def rerank_options(options: Fields) -> RerankOptions:
 def _check_service(service: Fields) -> None:
     provider, model = service.string("provider"), service.string("modelName")
     if provider is None:
-        raise _invalid("`provider` is required in `rerank.service`")
+        raise invalid_options("`provider` is required in `rerank.service`")
     if provider not in _MODELS:
-        raise _invalid(f"the reranking provider '{provider}' is not known")
+        raise invalid_options(f"the reranking provider '{provider}' is not known")
     if model is None:
-        raise _invalid(f"`modelName` is required in `rerank.service` for the provider '{provider}'")
+        raise invalid_options(f"`modelName` is required in `rerank.service` for the provider '{provider}'")
     if model not in _MODELS[provider]:
-        raise _invalid(f"the model '{model}' is not one of the reranking provider '{provider}'")
+        raise invalid_options(f"the model '{model}' is not one of the reranking provider '{provider}'")
     if service.object("authentication"):
-        raise _invalid(f"the reranking provider '{provider}' takes no stored key, so no `authentication`")
+        raise invalid_options(f"the reranking provider '{provider}' takes no stored key, so no `authentication`")
     if service.object("parameters"):
-        raise _invalid(f"the reranking provider '{provider}' takes no `parameters`")
-
-
-def _invalid(reason: str) -> DataApiError:
-    return DataApiError("INVALID_CREATE_COLLECTION_OPTIONS", reason=reason)
+        raise invalid_options(f"the reranking provider '{provider}' takes no `parameters`")
