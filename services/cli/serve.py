@@ -202,12 +202,15 @@ def gateway(
 
 
 def store(data_dir: DataDir = Path(".orrery/store"), listen: Listen = None, log_level: LogLevel = "info") -> None:
-    """Run the store alone: documents and vectors over gRPC."""
+    """Run the store alone: documents and vectors over gRPC.
+
+    ORRERY_STORE_CONFIG names a file of settings, and ORRERY_STORE_<SECTION>_<NAME> sets one (docs/operations.md).
+    """
     from services.store.server import StoreSettings, run
 
     configure_logs("store", log_level)
     follow_parent()
-    run(StoreSettings(listen=listen or socket_address(data_dir, "store"), data_dir=data_dir))
+    run(StoreSettings.from_environment(listen or socket_address(data_dir, "store"), data_dir, os.environ))
 
 
 def embedder(data_dir: DataDir = Path(".orrery/embedder"), listen: Listen = None, log_level: LogLevel = "info") -> None:

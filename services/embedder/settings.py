@@ -5,25 +5,15 @@ variable wins over the file.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from services.runtime.errors import ConfigurationError
-
-_PREFIX = "ORRERY_EMBEDDER_"
-
-Positive = Annotated[int, msgspec.Meta(gt=0)]
-PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+from services.runtime import settings as runtime_settings
+from services.runtime.settings import Positive, PositiveFloat, Section, Share
 
 
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
-class RequestSettings(_Section, frozen=True):
+class RequestSettings(Section, frozen=True):
     """How one request is made, and made again. Defaults are the reference's where it has them."""
 
     attempts: Positive = 4
@@ -38,7 +28,7 @@ class RequestSettings(_Section, frozen=True):
     """Longest pause for a model that the provider says it is loading."""
 
 
-class FlowSettings(_Section, frozen=True):
+class FlowSettings(Section, frozen=True):
     """How many requests go out at a time, and how texts are gathered for them."""
 
     first_window: Positive = 8
@@ -57,7 +47,7 @@ class FlowSettings(_Section, frozen=True):
     """Characters of those texts, at most."""
 
 
-class BreakerSettings(_Section, frozen=True):
+class BreakerSettings(Section, frozen=True):
     """When a provider that is down is no longer asked, with one key."""
 
     failures: Positive = 8
@@ -68,7 +58,7 @@ class BreakerSettings(_Section, frozen=True):
     """How long at most."""
 
 
-class CacheSettings(_Section, frozen=True):
+class CacheSettings(Section, frozen=True):
     """What is remembered of vectors."""
 
     bytes: Annotated[int, msgspec.Meta(ge=0)] = 64 * 1024 * 1024
@@ -83,7 +73,7 @@ class CacheSettings(_Section, frozen=True):
     """Whether databases share vectors. A quick answer then tells one that another embedded the same text."""
 
 
-class RateLimit(_Section, frozen=True):
+class RateLimit(Section, frozen=True):
     """What one key may be used for in a minute. `provider` and `key` say which; a limit without `key` is each key's."""
 
     provider: str
@@ -92,7 +82,7 @@ class RateLimit(_Section, frozen=True):
     tokens: Positive | None = None
 
 
-class Budget(_Section, frozen=True):
+class Budget(Section, frozen=True):
     """What may be spent in a day or a month (UTC), in tokens or money; with `key` or `database` only theirs.
 
     From `warn_at`, a share of it, answers carry a warning; once it is spent, calls are refused.
@@ -111,16 +101,16 @@ class Budget(_Section, frozen=True):
             raise ValueError("a budget has either `tokens` or `money`")
 
 
-class Endpoint(_Section, frozen=True):
+class Endpoint(Section, frozen=True):
     """The same model at another place: provider, model, parameters and the name of a stored key."""
 
     provider: str
     model: str
     key: str | None = None
-    parameters: dict[str, str | float | bool] = {}
+    parameters: dict[str, str | float | bool] = msgspec.field(default_factory=dict)
 
 
-class Failover(_Section, frozen=True):
+class Failover(Section, frozen=True):
     """Where to ask for a model's vectors while its own provider is down, in this order."""
 
     provider: str
@@ -128,7 +118,7 @@ class Failover(_Section, frozen=True):
     to: tuple[Endpoint, ...]
 
 
-class Settings(_Section, frozen=True):
+class Settings(Section, frozen=True):
     """All settings, by section."""
 
     requests: RequestSettings = RequestSettings()
@@ -141,40 +131,5 @@ class Settings(_Section, frozen=True):
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
-    """Return the settings of a file and of variables.
-
-    Raises `ConfigurationError`, naming file or variable and the value, for what is not valid.
-    """
-    path = environment.get(f"{_PREFIX}CONFIG")
-    content: Any = {}
-    if path:
-        try:
-            content = msgspec.yaml.decode(Path(path).read_bytes()) or {}
-        except (OSError, msgspec.DecodeError) as problem:
-            raise ConfigurationError(f"the file of {_PREFIX}CONFIG, {path}, cannot be read: {problem}") from None
-        if not isinstance(content, dict):
-            raise ConfigurationError(f"the file of {_PREFIX}CONFIG, {path}, must hold sections by name")
-    try:
-        settings = msgspec.convert(content, Settings)
-    except msgspec.ValidationError as problem:
-        raise ConfigurationError(f"the file of {_PREFIX}CONFIG, {path}, is not valid: {problem}") from None
-    for section in ("requests", "flow", "breaker", "cache"):
-        settings = msgspec.structs.replace(settings, **{section: _overridden(section, settings, environment)})
-    return settings
-
-
-def _overridden(section: str, settings: Settings, environment: Mapping[str, str]) -> _Section:
-    """Return a section with the values that variables give."""
-    current: _Section = getattr(settings, section)
-    values = {name: getattr(current, name) for name in current.__struct_fields__}
-    for name in current.__struct_fields__:
-        variable = f"{_PREFIX}{section}_{name}".upper()
-        if variable not in environment:
-            continue
-        try:
-            changed = msgspec.convert({**values, name: environment[variable]}, type(current), strict=False)
-        except msgspec.ValidationError as problem:
-            said = str(problem).partition(" - at ")[0]
-            raise ConfigurationError(f"{variable} is {environment[variable]!r}, which is not valid: {said}") from None
-        values[name] = getattr(changed, name)
-    return type(current)(**values)
+    """Return the settings of a file and of variables. Raises `ConfigurationError` for what is not valid."""
+    return runtime_settings.load_settings(Settings, "ORRERY_EMBEDDER", environment)

@@ -30,6 +30,7 @@ from services.store.ordering import FieldOrder
 from services.store.postings import IndexedRecord, indexed_record
 from services.store.projection import Projection
 from services.store.records import Found, Record
+from services.store.settings import Settings
 from services.store.vectors.flat import FlatIndex
 from services.store.vectors.similarity import Metric, Vectors
 from services.store.write_queue import QueueClosedError, WriteQueue
@@ -52,11 +53,18 @@ class Collection:
     After `remove`, every call raises `COLLECTION_CHANGED`.
     """
 
-    def __init__(self, folder: FilePath, keyspace: str, entry: CollectionEntry) -> None:
+    def __init__(
+        self,
+        folder: FilePath,
+        keyspace: str,
+        entry: CollectionEntry,
+        settings: Settings = Settings(),  # noqa: B008 - it is frozen
+    ) -> None:
         self.entry = entry
         self.keyspace = keyspace
         self._folder = folder
         self._settings = entry.settings
+        self._index_settings = settings.index_of(keyspace, entry.name)
         self._index: FlatIndex | None = None
         try:
             self._files = Connections(folder, self._settings.indexing)

@@ -12,6 +12,7 @@ import structlog
 from services.runtime.errors import ConfigurationError
 from services.store.catalog import Catalog, CollectionEntry
 from services.store.collection import Collection
+from services.store.settings import Settings
 
 _COLLECTIONS = "collections"
 
@@ -25,9 +26,10 @@ class DirectoryInUseError(ConfigurationError):
 class Engine:
     """The catalogue and the open collections of one data directory, which no other process may use meanwhile."""
 
-    def __init__(self, data_dir: FilePath) -> None:
+    def __init__(self, data_dir: FilePath, settings: Settings = Settings()) -> None:  # noqa: B008 - it is frozen
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._data_dir = data_dir
+        self._settings = settings
         self._lock_file = _lock(data_dir)
         self.catalog = Catalog(data_dir / "catalog.db")
         self._open: dict[str, Future[Collection]] = {}
@@ -51,7 +53,7 @@ class Engine:
         assert opening is not None
         if mine:
             try:
-                opening.set_result(Collection(self._folder(entry.uid), keyspace, entry))
+                opening.set_result(Collection(self._folder(entry.uid), keyspace, entry, self._settings))
             except Exception as problem:  # noqa: BLE001 - answered to all who wait, this caller included
                 with self._lock:
                     self._open.pop(entry.uid, None)

@@ -1,6 +1,7 @@
 """The store as a process: its settings and its RPC server."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -9,6 +10,7 @@ from orrery.store.v1 import store_pb2, store_pb2_grpc
 from services.runtime.rpc import serve_threaded
 from services.store.engine import Engine
 from services.store.service import StoreServicer
+from services.store.settings import Settings, load_settings
 
 SERVICE_NAME = store_pb2.DESCRIPTOR.services_by_name["StoreService"].full_name
 
@@ -17,13 +19,17 @@ SERVICE_NAME = store_pb2.DESCRIPTOR.services_by_name["StoreService"].full_name
 class StoreSettings:
     """How a store runs.
 
-    `listen` is `unix:PATH` or HOST:PORT on loopback; everything it keeps is below `data_dir`. `workers` calls are
-    answered at a time.
+    `listen` is `unix:PATH` or HOST:PORT on loopback; everything it keeps is below `data_dir`.
     """
 
     listen: str
     data_dir: Path
-    workers: int = 32
+    settings: Settings = field(default_factory=Settings)
+
+    @classmethod
+    def from_environment(cls, listen: str, data_dir: Path, environment: Mapping[str, str]) -> "StoreSettings":
+        """Return the settings that variables give. Raises `ConfigurationError` for what is not valid."""
+        return cls(listen, data_dir, load_settings(environment))
 
 
 def run(settings: StoreSettings) -> None:
@@ -31,9 +37,15 @@ def run(settings: StoreSettings) -> None:
 
     Raises `DirectoryInUseError`, `FormatError`, or `ValueError` for an address open to the network.
     """
-    engine = Engine(settings.data_dir)
+    engine = Engine(settings.data_dir, settings.settings)
 
     def register(server: grpc.Server) -> None:
         store_pb2_grpc.add_StoreServiceServicer_to_server(StoreServicer(engine), server)
 
-    serve_threaded(settings.listen, register, (SERVICE_NAME,), workers=settings.workers, on_stop=engine.close)
+    serve_threaded(
+        settings.listen,
+        register,
+        (SERVICE_NAME,),
+        workers=settings.settings.admission.running,
+        on_stop=engine.close,
+    )

@@ -1,0 +1,86 @@
+"""The settings of the store: a YAML file, and a variable for each single value of a section.
+
+`ORRERY_STORE_CONFIG` names the file. The value `index.storage` is also `ORRERY_STORE_INDEX_STORAGE`, and so on; a
+variable wins over the file.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+
+from services.runtime import settings as runtime_settings
+from services.runtime.settings import NotNegative, Positive, Section, Share
+
+
+class IndexSettings(Section, frozen=True):
+    """How the vectors of a collection are indexed."""
+
+    exact_below: NotNegative = 5_000
+    """Vectors up to which each search compares them all; past it a graph (HNSW) is built in the background."""
+    storage: Literal["float32", "float16", "int8"] = "float32"
+    """How the graph keeps vectors in memory. Answers are ranked by the stored float32 vectors in any case."""
+    links: Annotated[int, msgspec.Meta(ge=4, le=128)] = 16
+    """Links of a vector in the graph (`M`); twice as many on its lowest level."""
+    construction_effort: Annotated[int, msgspec.Meta(ge=8, le=2_000)] = 80
+    """Candidates looked at for the links of a vector (`efConstruction`)."""
+    target_recall: Annotated[float, msgspec.Meta(ge=0.5, lt=1)] = 0.98
+    """Share of the true 10 nearest that searches are to find; search effort is set by measuring it."""
+    rebuild_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.25
+    """Share of deleted vectors in the graph past which it is built anew."""
+
+
+class FilterSettings(Section, frozen=True):
+    """How filters are answered."""
+
+    cache_bytes: NotNegative = 64 * 1024 * 1024
+    """Memory of a collection for what its filters found lately; 0 keeps nothing."""
+
+
+class MemorySettings(Section, frozen=True):
+    """How much memory the store may use."""
+
+    bytes: NotNegative = 0
+    """Most memory of the process; 0 takes `share` of what the machine, or its container, has."""
+    share: Share = 0.8
+    """Share of the machine's memory, where `bytes` says nothing."""
+
+
+class AdmissionSettings(Section, frozen=True):
+    """How many calls are taken on at a time."""
+
+    running: Positive = 32
+    """Calls that are answered at a time."""
+    waiting: NotNegative = 256
+    """Calls that may wait for their turn; more are refused at once."""
+
+
+class Settings(Section, frozen=True):
+    """All settings, by section. `collections` has index settings for single ones, by `KEYSPACE.COLLECTION`."""
+
+    index: IndexSettings = IndexSettings()
+    filters: FilterSettings = FilterSettings()
+    memory: MemorySettings = MemorySettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    collections: dict[str, dict[str, str | int | float]] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.collections:
+            keyspace, _, collection = name.partition(".")
+            if not keyspace or not collection:
+                raise ValueError(f"`collections` has {name!r}, which is no KEYSPACE.COLLECTION")
+            self.index_of(keyspace, collection)
+
+    def index_of(self, keyspace: str, collection: str) -> IndexSettings:
+        """Return the index settings of a collection. Raises `ValueError` for values that are not valid."""
+        own = self.collections.get(f"{keyspace}.{collection}", {})
+        values = {name: getattr(self.index, name) for name in self.index.__struct_fields__}
+        try:
+            return msgspec.convert({**values, **own}, IndexSettings)
+        except msgspec.ValidationError as problem:
+            raise ValueError(f"`collections`, {keyspace}.{collection}: {problem}") from None
+
+
+def load_settings(environment: Mapping[str, str]) -> Settings:
+    """Return the settings of a file and of variables. Raises `ConfigurationError` for what is not valid."""
+    return runtime_settings.load_settings(Settings, "ORRERY_STORE", environment)
