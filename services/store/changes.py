@@ -10,7 +10,7 @@ from services.store.ordering import FieldOrder
 from services.store.projection import WHOLE, Projection
 from services.store.records import Found, Record, StoredVector
 from services.store.updates import Operation
-from services.store.vectors.flat import FlatIndex
+from services.store.vectors.index import IndexChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +125,11 @@ class IndexChanges:
     """What a write means for what is kept in memory, once it is committed.
 
     `values` has the new vectors (little-endian float32) by position, None for a vector that is gone. `documents`
-    and `vectors` say how many more documents, and documents with a vector, there are.
+    says how many more documents there are.
     """
 
     truncated: bool = False
     documents: int = 0
-    vectors: int = 0
     values: dict[int, bytes | None] = field(default_factory=dict)
 
     def inserted(self, position: int, record: Record) -> None:
@@ -147,18 +146,15 @@ class IndexChanges:
         self.documents -= 1
         self._vector(position, vector_values(record), b"")
 
-    def apply(self, index: FlatIndex) -> None:
-        """Change a vector index accordingly."""
-        if self.truncated:
-            index.clear()
-        index.remove([position for position, values in self.values.items() if values is None])
+    def of_vectors(self, dimension: int, sequence: int) -> IndexChange:
+        """Return what changes in the vector index, of the write with that number."""
+        removed = [position for position, values in self.values.items() if values is None]
         kept = [(position, values) for position, values in self.values.items() if values is not None]
-        if kept:
-            rows = np.frombuffer(b"".join(values for _, values in kept), "<f4").reshape(-1, index.dimension)
-            index.put(np.array([position for position, _ in kept], np.int64), rows)
+        vectors = np.frombuffer(b"".join(values for _, values in kept), "<f4").reshape(-1, dimension)
+        positions = np.array([position for position, _ in kept], np.int64)
+        return IndexChange(sequence, self.truncated, np.array(removed, np.int64), positions, vectors)
 
     def _vector(self, position: int, before: bytes, after: bytes) -> None:
-        self.vectors += bool(after) - bool(before)
         if before != after:
             self.values[position] = after or None
 

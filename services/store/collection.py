@@ -1,7 +1,8 @@
 """One collection: the read path and the write path over its tables and its vector index."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Generic, TypeVar
@@ -30,12 +31,21 @@ from services.store.ordering import FieldOrder
 from services.store.postings import IndexedRecord, indexed_record
 from services.store.projection import Projection
 from services.store.records import Found, Record
+from services.store.recovery import recovered_index
 from services.store.settings import Settings
-from services.store.vectors.flat import FlatIndex
+from services.store.vectors.background import Background
+from services.store.vectors.builder import IndexBuilder
+from services.store.vectors.index import VectorIndex
+from services.store.vectors.places import Positions
 from services.store.vectors.similarity import Metric, Vectors
 from services.store.write_queue import QueueClosedError, WriteQueue
 
 Result = TypeVar("Result")
+
+
+@contextmanager
+def _unbounded(_: int) -> Iterator[None]:
+    yield
 
 
 @dataclass(slots=True)
@@ -45,6 +55,7 @@ class _Written(Generic[Result]):
     result: Result
     index: IndexChanges = field(default_factory=IndexChanges)
     error: DataApiError | None = None
+    sequence: int = 0
 
 
 class Collection:
@@ -58,27 +69,34 @@ class Collection:
         folder: FilePath,
         keyspace: str,
         entry: CollectionEntry,
-        settings: Settings = Settings(),  # noqa: B008 - it is frozen
+        settings: Settings,
+        background: Background,
     ) -> None:
         self.entry = entry
         self.keyspace = keyspace
         self._folder = folder
         self._settings = entry.settings
-        self._index_settings = settings.index_of(keyspace, entry.name)
-        self._index: FlatIndex | None = None
+        self._background = background
+        self._index: VectorIndex | None = None
+        self._builder: IndexBuilder | None = None
         try:
             self._files = Connections(folder, self._settings.indexing)
-            self._documents, self._vectors = self._files.writer.totals()
-            if self._settings.vector is not None:
-                self._index = FlatIndex(self._settings.vector.dimension, self._settings.vector.metric)
-                for positions, vectors in self._files.writer.vectors(self._settings.vector.dimension):
-                    self._index.put(positions, vectors)
+            self._tables = self._files.writer
+            if self._settings.vector is None:
+                self._documents = self._tables.count(EVERYTHING, -1)
+            else:
+                own, label = settings.index_of(keyspace, entry.name), f"{keyspace}.{entry.name}"
+                opened = recovered_index(folder, self._tables, self._settings.vector, own, label)
+                self._documents, self._index = opened.documents, opened.index
+                self._builder = IndexBuilder(opened.index, folder, self._stored_vectors, _unbounded, label)
+                if opened.graph is not None:
+                    self._builder.restored(opened.graph)
         except (apsw.Error, OSError) as problem:
             raise DataApiError(
                 "CORRUPTED_COLLECTION_SCHEMA", keyspace=keyspace, collection=entry.name, problem=problem
             ) from problem
-        self._tables = self._files.writer
         self._queue = WriteQueue(self._tables.connection, self._committed, self._tables.forget_paths)
+        self._wake_background()
 
     # --- reading ---
 
@@ -103,8 +121,8 @@ class Collection:
         return (limit, True) if limit and count > limit else (count, False)
 
     def totals(self) -> tuple[int, int]:
-        """Return how many documents there are, and how many have a vector; from memory."""
-        return self._documents, self._vectors
+        """Return how many documents there are, and how many of them searches by vector find; from memory."""
+        return self._documents, 0 if self._index is None else len(self._index)
 
     def explain(self, filter_: Filter) -> list[str]:
         """Return the plan for finding the documents of a filter, a line each."""
@@ -137,7 +155,11 @@ class Collection:
             raise DataApiError("VECTOR_SEARCH_NOT_SUPPORTED", keyspace=self.keyspace, collection=self.entry.name)
         vector = self._vector(query)
         selected = None if filter_ == EVERYTHING else tables.positions_matching(filter_)
-        nearest = self._index.search(vector, limit, selected)
+
+        def stored(positions: Positions) -> tuple[Positions, Vectors]:
+            return tables.vectors_of(positions, len(vector))
+
+        (nearest,) = self._index.search(vector.reshape(1, -1), limit, stored, selected)
         found = zip(nearest.positions.tolist(), nearest.similarities.tolist(), strict=True)
         rows = [(tables.by_position(position), similarity) for position, similarity in found]
         # A document that was deleted, or inserted, since the other of the two was read is passed over.
@@ -246,8 +268,10 @@ class Collection:
 
     def _write(self, write: Callable[[], _Written[Result]], selection: Selection | None = None) -> Result:
         def numbered() -> _Written[Result]:
-            self._tables.begin_write()
-            return write()
+            sequence = self._tables.begin_write()
+            written = write()
+            written.sequence = sequence
+            return written
 
         by_vector = selection is not None and isinstance(selection.order, VectorOrder)
         try:
@@ -268,13 +292,22 @@ class Collection:
 
     def _committed(self, written: Sequence[_Written[object]]) -> None:
         """Bring counts and the vector index up to date with what was committed, in order."""
-        for changes in (item.index for item in written):
-            if changes.truncated:
-                self._documents = self._vectors = 0
-            self._documents += changes.documents
-            self._vectors += changes.vectors
+        for item in written:
+            if item.index.truncated:
+                self._documents = 0
+            self._documents += item.index.documents
             if self._index is not None:
-                changes.apply(self._index)
+                self._index.change(item.index.of_vectors(self._index.dimension, item.sequence))
+        self._wake_background()
+
+    def _wake_background(self) -> None:
+        if self._builder is not None and self._builder.due():
+            self._background.wake(self._builder)
+
+    def _stored_vectors(self, positions: Positions) -> tuple[Positions, Vectors]:
+        assert self._settings.vector is not None
+        with self._files.reading() as tables:
+            return tables.vectors_of(positions, self._settings.vector.dimension)
 
     def _indexed(self, record: Record) -> IndexedRecord:
         try:
@@ -294,10 +327,17 @@ class Collection:
 
     def close(self) -> None:
         """Wait for the write under way and close the files; readers under way keep theirs until they are done."""
+        if self._builder is not None:
+            self._background.forget(self._builder)
         self._queue.close()
+        if self._builder is not None:
+            self._builder.close()
         self._files.close_readers()
 
     def remove(self) -> None:
         """Close the files and delete them."""
-        self.close()
+        if self._builder is not None:
+            self._background.forget(self._builder)
+        self._queue.close()
+        self._files.close_readers()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import apsw
 import numpy as np
+import numpy.typing as npt
 
 from services.documents.indexing import Indexing
 from services.documents.paths import Path
@@ -19,7 +20,7 @@ from services.store.filters import Filter, FilterCompiler, Sql
 from services.store.ordering import SortField, order_terms
 from services.store.postings import IndexedRecord, Posting, indexed_record
 from services.store.records import Record, StoredVector
-from services.store.vectors.flat import Positions
+from services.store.vectors.places import Positions
 from services.store.vectors.similarity import Vectors
 
 _SCHEMA = """
@@ -49,7 +50,6 @@ _TABLES_VERSION = 1
 _COLUMNS = "d.position, d.id_key, d.json, d.vector, d.literal, d.vectorize, d.lexical"
 #: How far a condition's postings are counted to find the most selective one.
 _ESTIMATE_LIMIT = 1000
-_LOAD_ROWS = 4096
 #: Numbers of paths that one connection remembers; beyond, it forgets them all and looks them up again.
 _REMEMBERED_PATHS = 10_000
 
@@ -131,18 +131,23 @@ class DocumentTables:
         sql = f"SELECT count(*) FROM (SELECT 1 FROM documents AS d WHERE {where.text} LIMIT ?)"
         return int(self._value(sql, (*where.bindings, limit)))
 
-    def totals(self) -> tuple[int, int]:
-        """Return how many documents there are, and how many have a vector. Reads them all."""
-        documents = int(self._value("SELECT count(*) FROM documents"))
-        vectors = int(self._value("SELECT count(*) FROM documents WHERE length(vector) > 0"))
-        return documents, vectors
+    def written(self) -> tuple[Positions, npt.NDArray[np.int64]]:
+        """Return the position int64[n] of every document, ascending, and the number int64[n] of its last write."""
+        rows = self.connection.execute("SELECT position, sequence FROM documents ORDER BY position").fetchall()
+        columns = np.array(rows, np.int64).reshape(-1, 2)
+        return columns[:, 0].copy(), columns[:, 1].copy()
 
-    def vectors(self, dimension: int) -> Iterator[tuple[Positions, Vectors]]:
-        """Yield all vectors in portions: their positions int64[n] and float32[n, dimension]."""
-        cursor = self.connection.execute("SELECT position, vector FROM documents WHERE length(vector) > 0")
-        while portion := [values for _, values in zip(range(_LOAD_ROWS), cursor, strict=False)]:
-            joined = np.frombuffer(b"".join(vector for _, vector in portion), "<f4")
-            yield np.array([position for position, _ in portion], np.int64), joined.reshape(-1, dimension)
+    def last_write(self) -> int:
+        """Return the number of the last write."""
+        return self._value("SELECT sequence FROM writes")
+
+    def vectors_of(self, positions: Positions, dimension: int) -> tuple[Positions, Vectors]:
+        """Return the positions int64[m] of those documents that have a vector, and float32[m, dimension]."""
+        sql = "SELECT position, vector FROM documents WHERE position = ? AND length(vector) > 0"
+        rows = self.connection.executemany(sql, ((position,) for position in positions.tolist())).fetchall()
+        vectors: Iterator[bytes] = (vector for _, vector in rows)  # type: ignore[misc]
+        joined = np.frombuffer(b"".join(vectors), "<f4")
+        return np.array([position for position, _ in rows], np.int64), joined.reshape(-1, dimension)
 
     def explain(self, filter_: Filter) -> list[str]:
         """Return SQLite's plan for finding the documents of a filter in storage order, a line each."""
@@ -152,9 +157,10 @@ class DocumentTables:
 
     # --- changing ---
 
-    def begin_write(self) -> None:
-        """Give a number to the write that follows."""
+    def begin_write(self) -> int:
+        """Give a number to the write that follows, and return it."""
         self._sequence = self._value("UPDATE writes SET sequence = sequence + 1 RETURNING sequence")
+        return self._sequence
 
     def insert(self, document: IndexedRecord) -> int | None:
         """Insert a document and return its position; None when its id is taken."""

@@ -13,6 +13,7 @@ from services.runtime.errors import ConfigurationError
 from services.store.catalog import Catalog, CollectionEntry
 from services.store.collection import Collection
 from services.store.settings import Settings
+from services.store.vectors.background import Background
 
 _COLLECTIONS = "collections"
 
@@ -30,6 +31,7 @@ class Engine:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._data_dir = data_dir
         self._settings = settings
+        self._background = Background()
         self._lock_file = _lock(data_dir)
         self.catalog = Catalog(data_dir / "catalog.db")
         self._open: dict[str, Future[Collection]] = {}
@@ -53,7 +55,9 @@ class Engine:
         assert opening is not None
         if mine:
             try:
-                opening.set_result(Collection(self._folder(entry.uid), keyspace, entry, self._settings))
+                opening.set_result(
+                    Collection(self._folder(entry.uid), keyspace, entry, self._settings, self._background)
+                )
             except Exception as problem:  # noqa: BLE001 - answered to all who wait, this caller included
                 with self._lock:
                     self._open.pop(entry.uid, None)
@@ -78,6 +82,7 @@ class Engine:
         for opening in openings:
             if opening.exception() is None:
                 opening.result().close()
+        self._background.close()
         self.catalog.close()
         os.close(self._lock_file)
 

@@ -5,149 +5,147 @@ float64, which decides. So the answer is that of a comparison in float64, ties b
 which rows lie in memory.
 """
 
+import os
 from typing import NamedTuple
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
-from services.store.locks import ReadWriteLock
-from services.store.vectors.similarity import Metric, Scores, Vectors, exact_scores, prepare, similarity
+from services.store.vectors.places import ABSENT, Places, Positions, Slots
+from services.store.vectors.similarity import Metric, Scores, Vectors, exact_scores
 
-Positions = npt.NDArray[np.int64]
-_Slots = npt.NDArray[np.int32]
-
+#: Threads that one call to FAISS may use: the processors this process may run on.
+CORES = len(os.sched_getaffinity(0))
 _FIRST_CAPACITY = 64
-_ABSENT = -1
 #: Candidates beyond those wanted. Where their scores are too near to tell, four times as many are taken.
-_MARGIN = 16
+MARGIN = 16
 _WIDER = 4
-#: Up to this share of selected rows, copying them together is faster than scanning all with a selector.
-_GATHER_SHARE = 0.02
 
 
-class Nearest(NamedTuple):
-    """What a search found, nearest first: positions int64[k] and similarities float32[k]."""
+class Ranked(NamedTuple):
+    """Candidates, nearest first, ties by position: positions int64[k] and scores float64[k]."""
 
     positions: Positions
-    similarities: npt.NDArray[np.float32]
+    scores: Scores
+
+    def first(self, limit: int) -> "Ranked":
+        """Return the nearest ones."""
+        return Ranked(self.positions[:limit], self.scores[:limit])
+
+
+NONE_RANKED = Ranked(np.empty(0, np.int64), np.empty(0, np.float64))
+
+
+def ranked(positions: Positions, scores: Scores) -> Ranked:
+    """Return candidates in order."""
+    order = np.lexsort((positions, -scores))
+    return Ranked(positions[order], scores[order])
 
 
 class FlatIndex:
-    """The vectors of a collection, each under its document's position.
+    """Vectors, prepared for their metric, each under its document's position. For one thread at a time.
 
-    Rows lie densely in one float32[capacity, d]; a removed row is overwritten by the last one. Searches share the
-    index, changes have it alone.
+    Rows lie densely in one float32[capacity, d]; a removed row is overwritten by the last one.
     """
 
     def __init__(self, dimension: int, metric: Metric) -> None:
         self.dimension = dimension
         self.metric = metric
-        self._lock = ReadWriteLock()
-        self._empty()
-
-    def _empty(self) -> None:
-        self._count = 0
-        self._rows: Vectors = np.empty((_FIRST_CAPACITY, self.dimension), np.float32)
-        self._positions: Positions = np.empty(_FIRST_CAPACITY, np.int64)
-        # The slot of position p is _slots[p - _base].
-        self._base = 0
-        self._slots: _Slots = np.empty(0, np.int32)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def put(self, positions: Positions, vectors: Vectors) -> None:
-        """Add vectors float32[n, d] under their documents' positions int64[n], in place of what is there."""
-        if not len(positions):
-            return
-        prepared = prepare(vectors, self.metric)
-        with self._lock.writing():
-            self._reach(int(positions.min()), int(positions.max()))
-            slots = self._slots[positions - self._base]
-            new = slots == _ABSENT
-            added = int(new.sum())
-            self._make_room(self._count + added)
-            slots[new] = np.arange(self._count, self._count + added)
-            self._rows[slots] = prepared
-            self._positions[slots] = positions
-            self._slots[positions - self._base] = slots
-            self._count += added
-
-    def remove(self, positions: list[int]) -> None:
-        """Remove the vectors under some positions; positions without one are passed over."""
-        if not positions:
-            return
-        with self._lock.writing():
-            for position in positions:
-                place = position - self._base
-                slot = int(self._slots[place]) if 0 <= place < len(self._slots) else _ABSENT
-                if slot == _ABSENT:
-                    continue
-                last = self._count - 1
-                moved = int(self._positions[last])
-                self._rows[slot] = self._rows[last]
-                self._positions[slot] = moved
-                self._slots[moved - self._base] = slot
-                self._slots[place] = _ABSENT
-                self._count = last
+        self.clear()
 
     def clear(self) -> None:
         """Remove every vector."""
-        with self._lock.writing():
-            self._empty()
+        self._rows: Vectors = np.empty((_FIRST_CAPACITY, self.dimension), np.float32)
+        self._places = Places()
 
-    def search(self, query: Vectors, limit: int, selected: Positions | None = None) -> Nearest:
-        """Return the `limit` nearest to a query float32[d], among the selected positions (without repetition).
+    def __len__(self) -> int:
+        return len(self._places)
 
-        Selected positions without a vector are passed over.
+    @property
+    def memory_bytes(self) -> int:
+        """Return the bytes of the vectors, with room kept for more, and of their places."""
+        return self._rows.nbytes + self._places.memory_bytes
+
+    @property
+    def positions(self) -> Positions:
+        """Return the position int64[n] of each row; a view."""
+        return self._places.positions
+
+    @property
+    def rows(self) -> Vectors:
+        """Return the rows float32[n, d]; a view."""
+        return self._rows[: len(self)]
+
+    def put(self, positions: Positions, prepared: Vectors) -> None:
+        """Add prepared vectors float32[n, d] under positions int64[n], in place of what is there."""
+        slots = self._places.slots_of(positions)
+        new = slots == ABSENT
+        slots[new] = self._places.take(positions[new])
+        if len(self) > len(self._rows):
+            room = np.empty((max(len(self._rows), len(self) - len(self._rows)), self.dimension), np.float32)
+            self._rows = np.concatenate([self._rows, room])
+        self._rows[slots] = prepared
+
+    def remove(self, positions: Positions) -> None:
+        """Remove the vectors under some positions, none repeated; positions without one are passed over."""
+        slots = self._places.slots_of(positions)
+        filled, moved = self._places.close_up(slots[slots != ABSENT])
+        self._rows[filled] = self._rows[moved]
+        if len(self) < len(self._rows) // 4:
+            self.compact()
+
+    def to_front(self, count: int, random: np.random.Generator) -> None:
+        """Exchange the first rows for others taken at random."""
+        for slot, other in enumerate(random.choice(len(self), min(count, len(self)), replace=False).tolist()):
+            self._rows[[slot, other]] = self._rows[[other, slot]]
+            self._places.exchange(slot, other)
+
+    def compact(self) -> None:
+        """Give back the room kept for more."""
+        self._rows = self._rows[: max(len(self), _FIRST_CAPACITY)].copy()
+
+    def search(self, queries: Vectors, limit: int, selected: Positions | None = None) -> list[Ranked]:
+        """Return the `limit` nearest to each prepared query float32[q, d], among the selected positions.
+
+        Selected positions without a vector are passed over; none may be repeated.
         """
-        prepared = prepare(query.reshape(1, -1), self.metric)
-        with self._lock.reading():
-            slots = None if selected is None else self._slots_of(selected)
-            total = self._count if slots is None else len(slots)
-            if not total:
-                return Nearest(np.empty(0, np.int64), np.empty(0, np.float32))
-            wanted = limit + _MARGIN
-            while True:
-                candidates = self._scan(prepared, min(wanted, total), slots)
-                rows = self._rows[candidates]
-                scores = exact_scores(prepared[0], rows, self.metric)
-                positions = self._positions[candidates]
-                order = np.lexsort((positions, -scores))
-                if wanted >= total or self._decided(prepared, rows, scores[order], limit):
-                    break
-                wanted *= _WIDER
-        best = order[:limit]
-        return Nearest(positions[best], similarity(scores[best], self.metric))
+        slots = None
+        if selected is not None:
+            slots = self._places.slots_of(selected)
+            slots = slots[slots != ABSENT]
+        total = len(self) if slots is None else len(slots)
+        if not total:
+            return [NONE_RANKED] * len(queries)
+        wanted = limit + MARGIN
+        scanned = self._scan(queries, min(wanted, total), slots)
+        return [
+            self._ranked(query, wanted, limit, candidates, slots, total)
+            for query, candidates in zip(queries, scanned, strict=True)
+        ]
 
-    def _scan(self, query: Vectors, count: int, slots: _Slots | None) -> npt.NDArray[np.int64]:
-        """Return the slots int64[count] of the rows nearest to a query float32[1, d], by float32 comparison."""
-        # One query is one thread's work: more threads of OpenMP made it three times slower. The setting is the
-        # calling thread's own.
-        faiss.omp_set_num_threads(1)
+    def _ranked(
+        self,
+        query: Vectors,
+        wanted: int,
+        limit: int,
+        candidates: npt.NDArray[np.int64],
+        slots: Slots | None,
+        total: int,
+    ) -> Ranked:
+        while True:
+            rows = self._rows[candidates]
+            found = ranked(self.positions[candidates], exact_scores(query, rows, self.metric))
+            if wanted >= total or self._decided(query, rows, found.scores, limit):
+                return found.first(limit)
+            wanted *= _WIDER
+            (candidates,) = self._scan(query.reshape(1, -1), min(wanted, total), slots)
+
+    def _scan(self, queries: Vectors, count: int, slots: Slots | None) -> list[npt.NDArray[np.int64]]:
+        """Return the slots int64[count] of the rows nearest to each query float32[q, d], by float32 comparison."""
         if slots is None:
-            return self._knn(query, self._rows[: self._count], count, None)
-        if len(slots) <= _GATHER_SHARE * self._count:
-            return np.asarray(slots[self._knn(query, self._rows[slots], count, None)], np.int64)
-        chosen = np.zeros(self._count, np.bool_)
-        chosen[slots] = True
-        bits = np.packbits(chosen, bitorder="little")
-        selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-        return self._knn(query, self._rows[: self._count], count, selector)
-
-    def _knn(
-        self, query: Vectors, rows: Vectors, count: int, selector: faiss.IDSelectorBitmap | None
-    ) -> npt.NDArray[np.int64]:
-        # The arrays themselves outlive the call, as FAISS's raw pointers to them need.
-        scores, found = np.empty(count, np.float32), np.empty(count, np.int64)
-        places = (faiss.swig_ptr(query), faiss.swig_ptr(rows), self.dimension, 1, len(rows), count)
-        results = (faiss.swig_ptr(scores), faiss.swig_ptr(found))
-        if self.metric is Metric.EUCLIDEAN:
-            faiss.knn_L2sqr(*places, *results, None, selector)
-        else:
-            faiss.knn_inner_product(*places, *results, selector)
-        return np.asarray(found[found != _ABSENT])
+            return nearest_rows(queries, self.rows, count, self.metric)
+        return [nearest_of(query, self._rows, slots, count, self.metric) for query in queries]
 
     def _decided(self, query: Vectors, rows: Vectors, scores: Scores, limit: int) -> bool:
         """Tell whether no row that was not scanned can be among the `limit` best, for all that float32 rounds off."""
@@ -157,30 +155,39 @@ class FlatIndex:
         if self.metric is Metric.EUCLIDEAN:
             size = -scores[-1]
         else:
-            size = np.sqrt(exact_scores(query[0], query, Metric.DOT_PRODUCT)[0]) * np.linalg.norm(rows, axis=1).max()
+            lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+            size = np.linalg.norm(query.astype(np.float64)) * lengths.max()
         return bool(gap > 2 * self.dimension * np.finfo(np.float32).eps * size)
 
-    def _slots_of(self, positions: Positions) -> _Slots:
-        places = positions - self._base
-        slots: _Slots = self._slots[places[(places >= 0) & (places < len(self._slots))]]
-        return np.asarray(slots[slots != _ABSENT])
 
-    def _make_room(self, count: int) -> None:
-        """Make room for so many rows."""
-        capacity = len(self._rows)
-        if count > capacity:
-            more = max(capacity, count - capacity)
-            self._rows = np.concatenate([self._rows, np.empty((more, self.dimension), np.float32)])
-            self._positions = np.concatenate([self._positions, np.empty(more, np.int64)])
+def nearest_rows(queries: Vectors, rows: Vectors, count: int, metric: Metric) -> list[npt.NDArray[np.int64]]:
+    """Return the numbers int64[<= count] of the rows float32[n, d] nearest to each query float32[q, d]."""
+    queries = np.ascontiguousarray(queries)
+    scores, found = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
+    # The arrays themselves outlive the call, as FAISS's raw pointers to them need.
+    places = (faiss.swig_ptr(queries), faiss.swig_ptr(rows), rows.shape[1], len(queries), len(rows), count)
+    results = (faiss.swig_ptr(scores), faiss.swig_ptr(found))
+    # One query is one thread's work: more threads of OpenMP made it three times slower. The setting is the
+    # calling thread's own.
+    faiss.omp_set_num_threads(min(len(queries), CORES))
+    if metric is Metric.EUCLIDEAN:
+        faiss.knn_L2sqr(*places, *results)
+    else:
+        faiss.knn_inner_product(*places, *results)
+    return [numbers[numbers != ABSENT] for numbers in found]
 
-    def _reach(self, first: int, last: int) -> None:
-        """Have slots for the positions from `first` to `last`."""
-        if not self._count:
-            self._base, self._slots = first, np.empty(0, np.int32)
-        if first < self._base:
-            front = np.full(self._base - first, _ABSENT, np.int32)
-            self._base, self._slots = first, np.concatenate([front, self._slots])
-        missing = last - self._base + 1 - len(self._slots)
-        if missing > 0:
-            room = np.full(max(len(self._slots), missing), _ABSENT, np.int32)
-            self._slots = np.concatenate([self._slots, room])
+
+def nearest_of(query: Vectors, rows: Vectors, slots: Slots, count: int, metric: Metric) -> npt.NDArray[np.int64]:
+    """Return the slots int64[min(count, n)], in any order, whose rows are nearest to a query float32[d].
+
+    Rows are compared where they lie: copying the selected ones together took twice as long.
+    """
+    distances, chosen = np.empty(len(slots), np.float32), slots.astype(np.int64)
+    pointers = (faiss.swig_ptr(distances), faiss.swig_ptr(query), faiss.swig_ptr(rows), faiss.swig_ptr(chosen))
+    name = "fvec_L2sqr_by_idx" if metric is Metric.EUCLIDEAN else "fvec_inner_products_by_idx"
+    getattr(faiss, name)(*pointers, len(query), 1, len(slots))
+    if metric is not Metric.EUCLIDEAN:
+        np.negative(distances, out=distances)
+    if count >= len(slots):
+        return chosen
+    return np.asarray(chosen[np.argpartition(distances, count - 1)[:count]])

@@ -1,16 +1,14 @@
 """Exact search: what it finds is what a comparison of every vector in float64 finds."""
 
-import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from services.store.vectors.flat import FlatIndex
-from services.store.vectors.similarity import Metric, prepare
+from services.store.vectors.similarity import Metric, prepare, similarity
 
 METRICS = st.sampled_from(list(Metric))
 SMALL = st.lists(st.integers(-2, 2), min_size=3, max_size=3).map(lambda row: [*row, 1])
@@ -34,7 +32,15 @@ def brute_force(vectors: dict[int, Any], query: Any, metric: Metric) -> list[tup
 
 
 def put(index: FlatIndex, vectors: dict[int, Any]) -> None:
-    index.put(np.array(list(vectors), np.int64), np.array(list(vectors.values()), np.float32))
+    rows = prepare(np.array(list(vectors.values()), np.float32).reshape(-1, index.dimension), index.metric)
+    index.put(np.array(list(vectors), np.int64), rows)
+
+
+def search(index: FlatIndex, query: Any, limit: int, selected: Any = None) -> list[tuple[int, float]]:
+    """Return positions and similarities of the nearest to one query."""
+    queries = prepare(np.array([query], np.float32), index.metric)
+    (found,) = index.search(queries, limit, selected)
+    return list(zip(found.positions.tolist(), similarity(found.scores, index.metric).tolist(), strict=True))
 
 
 @settings(max_examples=200, deadline=None)
@@ -54,11 +60,11 @@ def test_finds_what_brute_force_finds_ties_and_all(
     eligible = vectors if chosen is None else {at: vectors[at] for at in chosen if at in vectors}
     selected = None if chosen is None else np.array(sorted(chosen), np.int64)
 
-    nearest = index.search(np.array(query, np.float32), limit, selected)
+    nearest = search(index, query, limit, selected)
 
     expected = brute_force(eligible, query, metric)[:limit]
-    assert nearest.positions.tolist() == [position for position, _ in expected]
-    assert nearest.similarities.tolist() == pytest.approx([similar for _, similar in expected], rel=1e-6)
+    assert [position for position, _ in nearest] == [position for position, _ in expected]
+    assert [near for _, near in nearest] == pytest.approx([near for _, near in expected], rel=1e-6)
 
 
 @pytest.mark.parametrize("metric", list(Metric))
@@ -67,15 +73,15 @@ def test_finds_what_brute_force_finds_among_many(metric: Metric, share: float | 
     random = np.random.default_rng(7)
     vectors = random.standard_normal((4000, 48)).astype(np.float32)
     index = FlatIndex(48, metric)
-    index.put(np.arange(1, 4001), vectors)
+    index.put(np.arange(1, 4001), prepare(vectors, metric))
     selected = None if share is None else np.flatnonzero(random.random(4001) < share)
     for query in random.standard_normal((5, 48)).astype(np.float32):
         eligible = range(1, 4001) if selected is None else selected.tolist()
         expected = brute_force({at: vectors[at - 1] for at in eligible if at}, query, metric)[:20]
 
-        nearest = index.search(query, 20, selected)
+        nearest = search(index, query, 20, selected)
 
-        assert nearest.positions.tolist() == [position for position, _ in expected]
+        assert [position for position, _ in nearest] == [position for position, _ in expected]
 
 
 @pytest.mark.parametrize("selected", [None, np.arange(2, 3000, 2)])
@@ -83,81 +89,43 @@ def test_equal_vectors_come_by_position_though_far_more_than_asked_for(selected:
     index = FlatIndex(2, Metric.COSINE)
     index.put(np.arange(3000, 0, -1), np.tile(np.array([[0.6, 0.8]], np.float32), (3000, 1)))
 
-    nearest = index.search(np.array([1, 0], np.float32), 5, selected)
+    nearest = search(index, [1, 0], 5, selected)
 
-    assert nearest.positions.tolist() == ([1, 2, 3, 4, 5] if selected is None else [2, 4, 6, 8, 10])
-    assert len(set(nearest.similarities.tolist())) == 1
-
-
-class IndexMachine(RuleBasedStateMachine):
-    """Any sequence of changes leaves the index as a dictionary would be."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.index = FlatIndex(4, Metric.DOT_PRODUCT)
-        self.model: dict[int, list[int]] = {}
-
-    @rule(vectors=st.dictionaries(st.integers(1, 3000), SMALL, min_size=1, max_size=80))
-    def put(self, vectors: dict[int, list[int]]) -> None:
-        put(self.index, vectors)
-        self.model.update(vectors)
-
-    @rule(positions=st.lists(st.integers(1, 3000), max_size=40))
-    def remove_some(self, positions: list[int]) -> None:
-        self.index.remove(positions)
-        for position in positions:
-            self.model.pop(position, None)
-
-    @rule(share=st.integers(1, 3))
-    def remove_known(self, share: int) -> None:
-        gone = sorted(self.model)[::share]
-        self.index.remove(gone)
-        for position in gone:
-            del self.model[position]
-
-    @rule()
-    def clear(self) -> None:
-        self.index.clear()
-        self.model.clear()
-
-    @invariant()
-    def holds_the_same(self) -> None:
-        query = [1, -1, 2, 0]
-        nearest = self.index.search(np.array(query, np.float32), len(self.model) + 1)
-
-        expected = brute_force(self.model, query, Metric.DOT_PRODUCT)
-        assert len(self.index) == len(self.model)
-        assert nearest.positions.tolist() == [position for position, _ in expected]
+    assert [position for position, _ in nearest] == ([1, 2, 3, 4, 5] if selected is None else [2, 4, 6, 8, 10])
+    assert len({near for _, near in nearest}) == 1
 
 
-TestIndexMachine = IndexMachine.TestCase
-TestIndexMachine.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
+@pytest.mark.parametrize("metric", list(Metric))
+def test_queries_together_find_what_each_finds_alone(metric: Metric) -> None:
+    random = np.random.default_rng(11)
+    index = FlatIndex(16, metric)
+    put(index, dict(enumerate(random.standard_normal((700, 16)), start=1)))
+    queries = prepare(random.standard_normal((40, 16)).astype(np.float32), metric)
+
+    together = index.search(queries, 10)
+
+    alone = [index.search(query.reshape(1, -1), 10)[0] for query in queries]
+    assert [found.positions.tolist() for found in together] == [found.positions.tolist() for found in alone]
+    assert [found.scores.tolist() for found in together] == [found.scores.tolist() for found in alone]
 
 
-def test_searches_while_others_write_see_whole_vectors_only() -> None:
-    # The vector of position p is (p, p): its dot product with (1, 1) tells whether it was read whole.
-    index = FlatIndex(2, Metric.DOT_PRODUCT)
-    finished = threading.Event()
-    wrong: list[tuple[int, float]] = []
+def test_the_first_rows_are_exchanged_for_others_and_all_stay_under_their_positions() -> None:
+    index = FlatIndex(2, Metric.EUCLIDEAN)
+    put(index, {position: [position, -position] for position in range(1, 201)})
 
-    def write() -> None:
-        for start in range(1, 3000, 30):
-            positions = np.arange(start, start + 30)
-            index.put(positions, np.stack([positions, positions], axis=1).astype(np.float32))
-            index.remove(positions[::3].tolist())
-        finished.set()
+    index.to_front(20, np.random.default_rng(3))
 
-    def read() -> None:
-        while not finished.is_set():
-            nearest = index.search(np.array([1, 1], np.float32), 50)
-            pairs = zip(nearest.positions.tolist(), nearest.similarities.tolist(), strict=True)
-            wrong.extend((position, similar) for position, similar in pairs if similar != 0.5 + position)
+    assert set(index.positions[:20].tolist()) != set(range(1, 21))
+    assert sorted(index.positions.tolist()) == list(range(1, 201))
+    assert (index.rows[:, 0] == index.positions).all()
 
-    threads = [threading.Thread(target=work) for work in (write, read, read)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
-    assert not wrong
-    assert len(index) == 2000
+def test_memory_is_given_back_when_most_is_removed() -> None:
+    index = FlatIndex(8, Metric.EUCLIDEAN)
+    put(index, {position: [position] * 8 for position in range(1, 10_001)})
+    full = index.memory_bytes
+
+    index.remove(np.arange(1, 9_991))
+
+    assert index.memory_bytes < full / 4
+    assert (index.rows[:, 0] == index.positions).all()

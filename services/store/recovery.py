@@ -1,0 +1,62 @@
+"""The vector index of a collection that is being opened: what a snapshot has of it, and the documents for the rest."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from services.store.documents import DocumentTables
+from services.store.records import VectorSettings
+from services.store.settings import IndexSettings
+from services.store.vectors.graph import GraphIndex
+from services.store.vectors.index import IndexChange, VectorIndex
+from services.store.vectors.places import ABSENT, Positions
+from services.store.vectors.snapshot import SnapshotError, read_snapshot
+
+#: Vectors that are read at a time.
+_PORTION = 4_096
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """An index with every vector of the documents, how many documents there are, and the graph that was on disk."""
+
+    index: VectorIndex
+    documents: int
+    graph: GraphIndex | None
+
+
+def recovered_index(
+    folder: Path, tables: DocumentTables, vector: VectorSettings, settings: IndexSettings, name: str
+) -> Recovered:
+    """Return the index of the documents in `tables`. Raises `apsw.Error`.
+
+    A snapshot spares building the graph. What was written after it is compared exactly until the background has
+    added it. One that cannot be used is passed over with a warning, and the graph is built from the documents.
+    """
+    index = VectorIndex(vector.dimension, vector.metric, settings)
+    graph = GraphIndex(vector.dimension, vector.metric, settings)
+    positions, numbers = tables.written()
+    try:
+        snapshot = read_snapshot(folder, graph)
+    except SnapshotError as problem:
+        log.error("the graph on disk cannot be used and is built anew", collection=name, problem=str(problem))
+        snapshot = None
+    missing, stale = positions, np.empty(0, np.int64)
+    if snapshot is not None:
+        said, held = snapshot
+        index.begin(graph, said.effort, said.sequence)
+        unchanged = positions[numbers <= said.sequence]
+        missing = np.setdiff1d(positions, np.intersect1d(held, unchanged), assume_unique=True)
+        stale = np.setdiff1d(held[held != ABSENT], unchanged)
+    _change(index, tables.last_write(), stale, *tables.vectors_of(missing[:0], vector.dimension))
+    for start in range(0, len(missing), _PORTION):
+        _change(index, 0, missing[:0], *tables.vectors_of(missing[start : start + _PORTION], vector.dimension))
+    return Recovered(index, len(positions), None if snapshot is None else graph)
+
+
+def _change(index: VectorIndex, sequence: int, removed: Positions, positions: Positions, vectors: object) -> None:
+    index.change(IndexChange(sequence, False, removed, positions, np.asarray(vectors, np.float32)))

@@ -1,0 +1,198 @@
+"""Approximate search: a graph of near neighbours (HNSW), by FAISS.
+
+The graph only grows. A vector that is removed becomes a tombstone: searches walk through it and do not return it,
+until the graph is built anew. How far a search walks is its effort (FAISS's `efSearch`).
+"""
+
+from typing import Any
+
+import faiss as typed_faiss
+import numpy as np
+import numpy.typing as npt
+
+from services.store.settings import IndexSettings
+from services.store.vectors.flat import CORES, nearest_of
+from services.store.vectors.places import ABSENT, Places, Positions, Slots
+from services.store.vectors.similarity import Metric, Vectors
+
+#: FAISS brings types for a part of what it has only.
+faiss: Any = typed_faiss
+_QUANTIZERS = {"float16": faiss.ScalarQuantizer.QT_fp16, "int8": faiss.ScalarQuantizer.QT_8bit}
+#: Where fewer of the selected vectors are met than this share of what was expected, they lie elsewhere than the
+#: query, and the walk goes further.
+_EXPECTED_SHARE = 0.5
+#: Bytes that FAISS keeps for a vector beside its code and its links: level and offset.
+_BOOKKEEPING = 12
+
+
+class GraphIndex:
+    """Prepared vectors in a graph, each under its document's position. Adding excludes searching; see `VectorIndex`."""
+
+    def __init__(self, dimension: int, metric: Metric, settings: IndexSettings) -> None:
+        self.dimension = dimension
+        self.metric = metric
+        self.storage = settings.storage
+        self._measure = faiss.METRIC_L2 if metric is Metric.EUCLIDEAN else faiss.METRIC_INNER_PRODUCT
+        if settings.storage == "float32":
+            graph = faiss.IndexHNSWFlat(dimension, settings.links, self._measure)
+        else:
+            graph = faiss.IndexHNSWSQ(dimension, _QUANTIZERS[settings.storage], settings.links, self._measure)
+        graph.hnsw.efConstruction = settings.construction_effort
+        self._links = settings.links
+        self._adopt(graph, Places(), np.empty(0, np.bool_))
+
+    def _adopt(self, graph: Any, places: Places, live: npt.NDArray[np.bool_]) -> None:
+        self.faiss_index = graph
+        self._vectors = faiss.downcast_index(graph.storage)
+        self._places = places
+        self._live = live
+        self._tombstones = len(places) - int(live.sum())
+
+    def restore(self, graph: Any, positions: Positions) -> None:
+        """Become what a snapshot has: a graph, and the position int64[n] of each slot, `ABSENT` for a tombstone.
+
+        Raises `ValueError` where it is another kind of graph than the settings ask for, or not of that size.
+        """
+        wanted = (self.dimension, self._measure, type(self.faiss_index), self._code(), self._links)
+        fresh = type(self).__new__(type(self))
+        fresh._links = graph.hnsw.nb_neighbors(1)
+        fresh._adopt(graph, Places(positions), positions != ABSENT)
+        held = (graph.d, graph.metric_type, type(graph), fresh._code(), fresh._links)
+        if held != wanted or graph.ntotal != len(positions):
+            raise ValueError(f"it holds {graph.ntotal} of {held} for {len(positions)} of {wanted}")
+        graph.hnsw.efConstruction = self.faiss_index.hnsw.efConstruction
+        self._adopt(graph, fresh._places, fresh._live)
+
+    def _code(self) -> int:
+        """Return the bytes that FAISS keeps of a vector."""
+        return int(self._vectors.code_size)
+
+    def __len__(self) -> int:
+        """Return how many vectors there are, tombstones left out."""
+        return len(self._places) - self._tombstones
+
+    @property
+    def slots(self) -> int:
+        """Return how many vectors there are, with tombstones."""
+        return len(self._places)
+
+    @property
+    def tombstones(self) -> int:
+        """Return how many of its vectors have been removed."""
+        return self._tombstones
+
+    @property
+    def positions(self) -> Positions:
+        """Return the position int64[slots] of each slot, `ABSENT` for a tombstone; a view."""
+        return self._places.positions
+
+    @property
+    def memory_bytes(self) -> int:
+        """Return the bytes of vectors, links and places."""
+        links = 4 * self.faiss_index.hnsw.neighbors.size() + _BOOKKEEPING * self.slots
+        return int(self.slots * self._code() + links + self._places.memory_bytes + self._live.nbytes)
+
+    @property
+    def exact_rows(self) -> Vectors | None:
+        """Return the vectors float32[slots, d] where it keeps them as they are; a view that adding ends."""
+        if self.storage != "float32":
+            return None
+        flat = faiss.rev_swig_ptr(self._vectors.get_xb(), self.slots * self.dimension)
+        return np.asarray(flat).reshape(self.slots, self.dimension)
+
+    def train(self, sample: Vectors) -> None:
+        """Learn the range of values from prepared vectors, as `int8` needs before the first `add`."""
+        if not self.faiss_index.is_trained:
+            self.faiss_index.train(sample)
+
+    def add(self, prepared: Vectors, threads: int) -> None:
+        """Link prepared vectors float32[n, d] into the graph. They are found once `take` has named them."""
+        faiss.omp_set_num_threads(threads)
+        self.faiss_index.add(prepared)
+
+    def take(self, positions: Positions, live: npt.NDArray[np.bool_]) -> None:
+        """Name the vectors added last, int64[n]; those not `live` (bool[n]) are tombstones at once."""
+        slots = self._places.take(positions)
+        if len(self._places) > len(self._live):
+            self._live = np.concatenate([self._live, np.zeros(max(len(self._live), len(positions)), np.bool_)])
+        self._live[slots] = True
+        self._bury(slots[~live])
+
+    def remove(self, positions: Positions) -> None:
+        """Turn the vectors under some positions into tombstones; positions without one are passed over."""
+        slots = self._places.slots_of(positions)
+        self._bury(slots[slots != ABSENT])
+
+    def _bury(self, slots: Slots) -> None:
+        self._places.free(slots)
+        self._live[slots] = False
+        self._tombstones += len(slots)
+
+    # --- searching ---
+
+    def search(self, queries: Vectors, count: int, effort: int) -> npt.NDArray[np.int64]:
+        """Return the slots int64[q, count] of the vectors nearest to each prepared query, `ABSENT` past the last."""
+        bits = np.packbits(self._live[: self.slots], bitorder="little") if self._tombstones else None
+        # What is removed takes up a share of the walk.
+        wider = effort * self.slots // max(1, len(self))
+        return self._walk(queries, count, max(wider, count), bits)
+
+    def slots_of(self, positions: Positions) -> Slots:
+        """Return the slot int32[n] of each position, `ABSENT` where it has none."""
+        return self._places.slots_of(positions)
+
+    def selected_slots(self, positions: Positions) -> Slots:
+        """Return the slots of those positions that have one."""
+        slots = self.slots_of(positions)
+        return np.asarray(slots[slots != ABSENT])
+
+    def search_among(self, query: Vectors, count: int, effort: int, slots: Slots) -> npt.NDArray[np.int64]:
+        """Return the selected slots int64[<= count] nearest to a prepared query float32[d].
+
+        A walk meets selected vectors as often as they are among all, so it has to go as much further; where that
+        costs more than comparing them all, they are. Both costs are counted in comparisons of vectors.
+        """
+        share = len(slots) / max(1, self.slots)
+        wider = int(max(effort, count) / max(share, 1e-9))
+        bits: npt.NDArray[np.uint8] | None = None
+        while wider * self._links < len(slots):
+            if bits is None:
+                bits = bitmap(slots, self.slots)
+            (found,) = self._walk(query.reshape(1, -1), max(count, effort), wider, bits)
+            found = found[found != ABSENT]
+            if len(found) >= _EXPECTED_SHARE * min(len(slots), max(count, effort)):
+                return np.asarray(found[:count])
+            wider *= 4
+        return self._compare(query, count, slots)
+
+    def _walk(
+        self, queries: Vectors, count: int, effort: int, bits: npt.NDArray[np.uint8] | None
+    ) -> npt.NDArray[np.int64]:
+        faiss.omp_set_num_threads(min(len(queries), CORES))
+        selector = None if bits is None else faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+        parameters = faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
+        _, found = self.faiss_index.search(np.ascontiguousarray(queries), count, params=parameters)
+        return np.asarray(found)
+
+    def _compare(self, query: Vectors, count: int, slots: Slots) -> npt.NDArray[np.int64]:
+        rows = self.exact_rows
+        if rows is not None:
+            return nearest_of(query, rows, slots, count, self.metric)
+        near = nearest_of(query, self.rows_near(slots), np.arange(len(slots), dtype=np.int32), count, self.metric)
+        return np.asarray(slots[near], np.int64)
+
+    def rows_near(self, slots: Slots) -> Vectors:
+        """Return the vectors float32[n, d] of some slots, as near to what was added as the storage keeps them."""
+        rows = self.exact_rows
+        if rows is not None:
+            return np.asarray(rows[slots])
+        codes = faiss.rev_swig_ptr(self._vectors.codes.data(), self.slots * self._code())
+        chosen = np.ascontiguousarray(np.asarray(codes).reshape(self.slots, -1)[slots])
+        return np.asarray(self._vectors.sa_decode(chosen))
+
+
+def bitmap(slots: Slots, count: int) -> npt.NDArray[np.uint8]:
+    """Return bits uint8[ceil(count / 8)], least significant first, that are set for some of `count` slots."""
+    chosen = np.zeros(count, np.bool_)
+    chosen[slots] = True
+    return np.packbits(chosen, bitorder="little")
