@@ -192,7 +192,7 @@ def test_the_index_follows_every_write(make: Make) -> None:
     assert ids(collection, Selection(order=nearest(1, 0))) == []
     collection.insert([record(9, 1, 1)], ordered=True)
     assert ids(collection, Selection(order=nearest(1, 0))) == [9]
-    assert collection.totals() == (1, 0)
+    assert collection.totals() == (1, 1)
 
 
 def test_deletions_by_nearness_that_arrive_together_each_find_another(make: Make) -> None:
