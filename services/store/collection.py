@@ -25,6 +25,7 @@ from services.store.changes import (
 )
 from services.store.connections import ClosedError, Connections
 from services.store.documents import DocumentTables, Row
+from services.store.filter_index import DEFAULT_BUDGET, FilterIndex, PostingChanges
 from services.store.filters import EVERYTHING, Filter
 from services.store.ordering import FieldOrder
 from services.store.postings import IndexedRecord, indexed_record
@@ -39,27 +40,32 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True)
 class _Written(Generic[Result]):
-    """A write's result, what it means for the index, and an error to raise once what it did is durable."""
+    """A write's result, what it means for the indexes, and an error to raise once what it did is durable."""
 
     result: Result
     index: IndexChanges = field(default_factory=IndexChanges)
     error: DataApiError | None = None
+    postings: PostingChanges = field(default_factory=lambda: PostingChanges(0))
 
 
 class Collection:
     """A collection that is open. Safe to use from many threads: one writes at a time, readers never wait.
 
-    After `remove`, every call raises `COLLECTION_CHANGED`.
+    The filter index takes no more than `filter_index_bytes` of memory. After `remove`, every call raises
+    `COLLECTION_CHANGED`.
     """
 
-    def __init__(self, folder: FilePath, keyspace: str, entry: CollectionEntry) -> None:
+    def __init__(
+        self, folder: FilePath, keyspace: str, entry: CollectionEntry, filter_index_bytes: int = DEFAULT_BUDGET
+    ) -> None:
         self.entry = entry
         self.keyspace = keyspace
         self._folder = folder
         self._settings = entry.settings
         self._index: FlatIndex | None = None
+        self._filter_index = FilterIndex(filter_index_bytes)
         try:
-            self._files = Connections(folder, self._settings.indexing)
+            self._files = Connections(folder, self._settings.indexing, self._filter_index)
             self._documents, self._vectors = self._files.writer.totals()
             if self._settings.vector is not None:
                 self._index = FlatIndex(self._settings.vector.dimension, self._settings.vector.metric)
@@ -239,7 +245,9 @@ class Collection:
     def _write(self, write: Callable[[], _Written[Result]], selection: Selection | None = None) -> Result:
         def numbered() -> _Written[Result]:
             self._tables.begin_write()
-            return write()
+            written = write()
+            written.postings = self._tables.changes
+            return written
 
         by_vector = selection is not None and isinstance(selection.order, VectorOrder)
         try:
@@ -259,8 +267,10 @@ class Collection:
         return rows[:limit], len(rows) > limit
 
     def _committed(self, written: Sequence[_Written[object]]) -> None:
-        """Bring counts and the vector index up to date with what was committed, in order."""
-        for changes in (item.index for item in written):
+        """Bring counts and the indexes in memory up to date with what was committed, in order."""
+        for item in written:
+            self._filter_index.apply(item.postings)
+            changes = item.index
             if changes.truncated:
                 self._documents = self._vectors = 0
             self._documents += changes.documents
