@@ -26,6 +26,7 @@ from services.store.changes import (
 )
 from services.store.connections import ClosedError, Connections
 from services.store.documents import DocumentTables, Row
+from services.store.filter_index import FilterIndex, PostingChanges
 from services.store.filters import EVERYTHING, Filter
 from services.store.ordering import FieldOrder
 from services.store.postings import IndexedRecord, indexed_record
@@ -50,18 +51,20 @@ def _unbounded(_: int) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Written(Generic[Result]):
-    """A write's result, what it means for the index, and an error to raise once what it did is durable."""
+    """A write's result, what it means for the indexes, and an error to raise once what it did is durable."""
 
     result: Result
     index: IndexChanges = field(default_factory=IndexChanges)
     error: DataApiError | None = None
     sequence: int = 0
+    postings: PostingChanges = field(default_factory=lambda: PostingChanges(0))
 
 
 class Collection:
     """A collection that is open. Safe to use from many threads: one writes at a time, readers never wait.
 
-    After `remove`, every call raises `COLLECTION_CHANGED`.
+    After `remove`, every call raises
+    `COLLECTION_CHANGED`.
     """
 
     def __init__(
@@ -79,8 +82,9 @@ class Collection:
         self._background = background
         self._index: VectorIndex | None = None
         self._builder: IndexBuilder | None = None
+        self._filter_index = FilterIndex(settings.filters.cache_bytes)
         try:
-            self._files = Connections(folder, self._settings.indexing)
+            self._files = Connections(folder, self._settings.indexing, self._filter_index)
             self._tables = self._files.writer
             if self._settings.vector is None:
                 self._documents = self._tables.count(EVERYTHING, -1)
@@ -271,6 +275,7 @@ class Collection:
             sequence = self._tables.begin_write()
             written = write()
             written.sequence = sequence
+            written.postings = self._tables.changes
             return written
 
         by_vector = selection is not None and isinstance(selection.order, VectorOrder)
@@ -291,8 +296,9 @@ class Collection:
         return rows[:limit], len(rows) > limit
 
     def _committed(self, written: Sequence[_Written[object]]) -> None:
-        """Bring counts and the vector index up to date with what was committed, in order."""
+        """Bring counts and the indexes in memory up to date with what was committed, in order."""
         for item in written:
+            self._filter_index.apply(item.postings)
             if item.index.truncated:
                 self._documents = 0
             self._documents += item.index.documents

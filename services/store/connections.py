@@ -11,6 +11,7 @@ import apsw
 from services.documents.indexing import Indexing
 from services.runtime.errors import DataApiError
 from services.store.documents import DocumentTables, create_tables, open_database
+from services.store.filter_index import FilterIndex
 
 _FILE = "documents.db"
 #: Pages that a connection keeps in memory, in KiB.
@@ -26,21 +27,24 @@ class ClosedError(Exception):
 class Connections:
     """Opens a collection's file, with its folder and tables where they are missing.
 
-    `writer` is for one thread at a time. Raises `apsw.Error` where the file cannot be opened, `OSError` where the
+    `writer` is for one thread at a time, and reads nothing but its tables; readers use the filter index, which starts
+    from what is in the file. Raises `apsw.Error` where the file cannot be opened, `OSError` where the
     folder cannot be made.
     """
 
-    def __init__(self, folder: FilePath, indexing: Indexing) -> None:
+    def __init__(self, folder: FilePath, indexing: Indexing, index: FilterIndex) -> None:
         self._path = folder / _FILE
         self._indexing = indexing
+        self._index = index
         self._idle: list[DocumentTables] = []
         self._closed = False
         self._lock = threading.Lock()
         if not self._path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             _sync(folder.parent)
-        self.writer = self._open(_WRITER_CACHE, create=True)
+        self.writer = DocumentTables(self._open(_WRITER_CACHE, create=True), indexing)
         create_tables(self.writer.connection)
+        index.start(self.writer.last_write())
         _sync(folder)
 
     @contextmanager
@@ -72,7 +76,7 @@ class Connections:
                 raise ClosedError
             if self._idle:
                 return self._idle.pop()
-        return self._open(_READER_CACHE)
+        return DocumentTables(self._open(_READER_CACHE), self._indexing, self._index)
 
     def _give_back(self, tables: DocumentTables) -> None:
         with self._lock:
@@ -81,10 +85,10 @@ class Connections:
                 return
         tables.connection.close()
 
-    def _open(self, cache_kib: int, *, create: bool = False) -> DocumentTables:
+    def _open(self, cache_kib: int, *, create: bool = False) -> apsw.Connection:
         connection = open_database(self._path, create=create)
         connection.execute(f"PRAGMA cache_size = -{cache_kib}")
-        return DocumentTables(connection, self._indexing)
+        return connection
 
 
 def _sync(folder: FilePath) -> None:

@@ -6,20 +6,28 @@ number of the write that changed it last, so that what is derived from the docum
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
 import apsw
 import numpy as np
 import numpy.typing as npt
+from pyroaring import BitMap64
 
 from services.documents.indexing import Indexing
-from services.documents.paths import Path
-from services.store.filters import Filter, FilterCompiler, Sql
+from services.documents.paths import ID, Path
+from services.store.algebra import FilterAlgebra
+from services.store.bitmaps import Bitmaps, positions_of
+from services.store.conditions import ALL_VALUES, KeyRange, keys_of
+from services.store.filter_index import Change, FilterIndex, PostingChanges
+from services.store.filter_sql import FilterCompiler, Sql
+from services.store.filters import Filter, Range, conjuncts
 from services.store.ordering import SortField, order_terms
 from services.store.postings import IndexedRecord, Posting, indexed_record
 from services.store.records import Record, StoredVector
+from services.store.sort_walk import SortWalk
 from services.store.vectors.places import Positions
 from services.store.vectors.similarity import Vectors
 
@@ -82,15 +90,23 @@ def create_tables(connection: apsw.Connection) -> None:
 class DocumentTables:
     """The documents of one collection over one connection. Use from one thread at a time.
 
-    Changes belong in a transaction that the caller holds, and `begin_write` comes before them.
+    Changes belong in a transaction that the caller holds, and `begin_write` comes before them; `changes` has what
+    they did to the postings since. With a filter index in memory, reading belongs in a transaction too, and nothing
+    is changed: the index knows only what is committed.
     """
 
-    def __init__(self, connection: apsw.Connection, indexing: Indexing) -> None:
+    def __init__(self, connection: apsw.Connection, indexing: Indexing, index: FilterIndex | None = None) -> None:
         self.connection = connection
         self._indexing = indexing
         self._sequence = 0
         self._path_numbers: dict[Path, int] = {}
+        self.changes = PostingChanges(0)
         self._filters = FilterCompiler(indexing, self._known_path, self._estimate)
+        self._algebra: FilterAlgebra | None = None
+        if index is not None:
+            bitmaps = Bitmaps(connection, index)
+            self._algebra = FilterAlgebra(indexing, self._known_path, bitmaps)
+            self._walk = SortWalk(connection, self._known_path, bitmaps)
 
     # --- reading ---
 
@@ -100,7 +116,12 @@ class DocumentTables:
         return next((_row(values) for values in self.connection.execute(sql, (position,))), None)
 
     def matching(self, filter_: Filter, *, after: int = 0, limit: int) -> Iterator[Row]:
-        """Yield the documents that match, in storage order, from the first one after a position."""
+        """Yield the documents that match, in storage order, from the first one after a position; -1 yields all."""
+        members = self._members(filter_, whole=limit < 0)
+        if members is not None:
+            following = members.iter_equal_or_larger(after + 1)
+            yield from self._rows(following if limit < 0 else islice(following, limit))
+            return
         where = self._filters.where(filter_)
         sql = f"SELECT {_COLUMNS} {_matching(where)}"
         for values in self.connection.execute(sql, (after, *where.bindings, limit)):
@@ -111,22 +132,34 @@ class DocumentTables:
 
         Raises `SORT_CLAUSE_PATH_UNINDEXED`.
         """
-        where = self._filters.where(filter_)
         terms = order_terms(fields, self._indexing, self._known_path)
-        sql = f"SELECT d.position FROM documents AS d WHERE {where.text} ORDER BY {terms.text} LIMIT ? OFFSET ?"
-        bindings = (*where.bindings, *terms.bindings, limit, skip)
-        positions = [int(position) for (position,) in self.connection.execute(sql, bindings)]
-        rows = (self.by_position(position) for position in positions)
-        return [row for row in rows if row is not None]
+        ordered = f"ORDER BY {terms.text} LIMIT ? OFFSET ?"
+        members = self._members(filter_, whole=True)
+        if members is None:
+            where = self._filters.where(filter_)
+            sql = f"SELECT d.position FROM documents AS d WHERE {where.text} {ordered}"
+            found = self.connection.execute(sql, (*where.bindings, *terms.bindings, limit, skip))
+        else:
+            candidates = self._walk.narrowed(members, fields, skip + limit, self._within(filter_, fields))
+            sql = f"SELECT d.position FROM documents AS d WHERE d.position IN carray(?) {ordered}"
+            bindings = (apsw.carray(positions_of(candidates)), *terms.bindings, limit, skip)
+            found = self.connection.execute(sql, bindings)
+        return list(self._rows([int(position) for (position,) in found]))
 
     def positions_matching(self, filter_: Filter) -> Positions:
         """Return the positions int64[n] of the documents that match, ascending."""
+        members = self._members(filter_, whole=True)
+        if members is not None:
+            return positions_of(members)
         found = self._filters.positions(filter_)
         rows = self.connection.execute(found.text, found.bindings)
         return np.unique(np.fromiter((position for (position,) in rows), np.int64))
 
     def count(self, filter_: Filter, limit: int) -> int:
-        """Return how many documents match, counting to the limit; -1 counts all."""
+        """Return how many documents match, counting to the limit, or further where that is as cheap; -1 counts all."""
+        members = self._members(filter_, whole=limit < 0)
+        if members is not None:
+            return len(members)
         where = self._filters.where(filter_)
         sql = f"SELECT count(*) FROM (SELECT 1 FROM documents AS d WHERE {where.text} LIMIT ?)"
         return int(self._value(sql, (*where.bindings, limit)))
@@ -150,7 +183,10 @@ class DocumentTables:
         return np.array([position for position, _ in rows], np.int64), joined.reshape(-1, dimension)
 
     def explain(self, filter_: Filter) -> list[str]:
-        """Return SQLite's plan for finding the documents of a filter in storage order, a line each."""
+        """Return the plan for finding the documents of a filter in storage order, a line each: bitmaps or SQLite's."""
+        plan = None if self._algebra is None else self._algebra.explain(filter_)
+        if plan is not None:
+            return [*plan, "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)"]
         where = self._filters.where(filter_)
         sql = f"EXPLAIN QUERY PLAN SELECT {_COLUMNS} {_matching(where)}"
         return [str(detail) for *_, detail in self.connection.execute(sql, (0, *where.bindings, 1))]
@@ -160,6 +196,7 @@ class DocumentTables:
     def begin_write(self) -> int:
         """Give a number to the write that follows, and return it."""
         self._sequence = self._value("UPDATE writes SET sequence = sequence + 1 RETURNING sequence")
+        self.changes = PostingChanges(self._sequence)
         return self._sequence
 
     def insert(self, document: IndexedRecord) -> int | None:
@@ -172,7 +209,9 @@ class DocumentTables:
         if not self.connection.changes():
             return None
         position = self.connection.last_insert_rowid()
-        self._add_postings(position, self._numbered(document.postings))
+        postings = self._numbered(document.postings)
+        self._add_postings(position, postings)
+        self.changes.documents.append(Change(position, (), postings, 1))
         return position
 
     def replace(self, row: Row, record: Record) -> None:
@@ -186,23 +225,44 @@ class DocumentTables:
             wanted = self._numbered(indexed_record(record, self._indexing).postings)
             sql = "SELECT path, key FROM postings WHERE document = ?"
             held = {(int(path), bytes(key)) for path, key in self.connection.execute(sql, (row.position,))}
-            self._remove_postings(row.position, held - wanted)
-            self._add_postings(row.position, wanted - held)
+            removed, added = held - wanted, wanted - held
+            self._remove_postings(row.position, removed)
+            self._add_postings(row.position, added)
+            self.changes.documents.append(Change(row.position, removed, added))
 
     def delete(self, position: int) -> None:
         """Delete a document."""
         self.connection.execute("DELETE FROM documents WHERE position = ?", (position,))
-        self.connection.execute("DELETE FROM postings WHERE document = ?", (position,))
+        sql = "DELETE FROM postings WHERE document = ? RETURNING path, key"
+        removed = [(int(path), bytes(key)) for path, key in self.connection.execute(sql, (position,))]
+        self.changes.documents.append(Change(position, removed, (), -1))
 
     def truncate(self) -> None:
         """Delete every document."""
         self.connection.execute("DELETE FROM postings; DELETE FROM documents")
+        self.changes.truncated = True
 
     def forget_paths(self) -> None:
         """Forget remembered path numbers, after a transaction that gave some was rolled back."""
         self._path_numbers.clear()
 
     # --- details ---
+
+    def _members(self, filter_: Filter, *, whole: bool) -> BitMap64 | None:
+        return None if self._algebra is None else self._algebra.matching(filter_, whole=whole)
+
+    def _rows(self, positions: Iterable[int]) -> Iterator[Row]:
+        rows = (self.by_position(position) for position in positions)
+        return (row for row in rows if row is not None)
+
+    def _within(self, filter_: Filter, fields: Sequence[SortField]) -> KeyRange:
+        """Return where the values of the first field are for all that match."""
+        for part in conjuncts(filter_):
+            if isinstance(part, Range) and fields and part.path == fields[0].path != ID:
+                keys = keys_of(part, self._indexing)
+                if isinstance(keys, KeyRange):
+                    return keys
+        return ALL_VALUES
 
     def _add_postings(self, position: int, postings: set[tuple[int, bytes]]) -> None:
         self.connection.executemany(

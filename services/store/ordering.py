@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from services.documents.indexing import Indexing
 from services.documents.paths import ID, Path, format_path
 from services.runtime.errors import DataApiError
-from services.store.filters import Sql
+from services.store.filter_sql import Sql
 from services.store.postings import VALUE, next_kind
 
 
