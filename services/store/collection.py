@@ -36,12 +36,14 @@ from services.store.recovery import recovered_index
 from services.store.settings import Settings
 from services.store.vectors.background import Background
 from services.store.vectors.builder import IndexBuilder
-from services.store.vectors.index import VectorIndex
+from services.store.vectors.index import Nearest, VectorIndex
 from services.store.vectors.places import Positions
+from services.store.vectors.search_queue import SearchQueue
 from services.store.vectors.similarity import Metric, Vectors
 from services.store.write_queue import QueueClosedError, WriteQueue
 
 Result = TypeVar("Result")
+_Near = tuple[Row, float | None]
 
 
 @contextmanager
@@ -81,6 +83,7 @@ class Collection:
         self._settings = entry.settings
         self._background = background
         self._index: VectorIndex | None = None
+        self._searches = SearchQueue()
         self._builder: IndexBuilder | None = None
         self._filter_index = FilterIndex(settings.filters.cache_bytes)
         try:
@@ -114,8 +117,19 @@ class Collection:
                 rows = list(tables.matching(selection.filter, after=after, limit=limit + 1))
                 more = rows[limit - 1].position if len(rows) > limit else None
                 return [projection.apply(Found(row.record)) for row in rows[:limit]], more
-            found = self._ordered(tables, selection, skip, limit)
-            return [projection.apply(Found(row.record, similarity)) for row, similarity in found], None
+            return _projected(self._ordered(tables, selection, skip, limit), projection), None
+
+        return self._read(read)
+
+    def find_nearest(
+        self, orders: Sequence[VectorOrder], projections: Sequence[Projection], limit: int
+    ) -> list[list[Found]]:
+        """Return the documents nearest to each of some vectors, as projected; all vectors are searched together."""
+
+        def read(tables: DocumentTables) -> list[list[Found]]:
+            queries = np.stack([self._vector(order.query) for order in orders])
+            found = self._nearest(tables, queries, limit)
+            return [_projected(rows, projection) for rows, projection in zip(found, projections, strict=True)]
 
         return self._read(read)
 
@@ -139,12 +153,14 @@ class Collection:
         except ClosedError:
             raise DataApiError("COLLECTION_CHANGED", collection=self.entry.name) from None
 
-    def _ordered(
-        self, tables: DocumentTables, selection: Selection, skip: int, limit: int
-    ) -> Sequence[tuple[Row, float | None]]:
+    def _ordered(self, tables: DocumentTables, selection: Selection, skip: int, limit: int) -> Sequence[_Near]:
         order = selection.order
         if isinstance(order, VectorOrder):
-            return self._nearest(tables, selection.filter, order.query, skip + limit)[skip:]
+            vector, count = self._vector(order.query), skip + limit
+            if selection.filter == EVERYTHING:
+                return self._nearest_with_others(tables, vector, count)[skip:]
+            selected = tables.positions_matching(selection.filter)
+            return self._nearest(tables, vector.reshape(1, -1), count, selected)[0][skip:]
         assert isinstance(order, FieldOrder)
         most = order.max_candidates
         if most and tables.count(selection.filter, most) >= most:
@@ -152,22 +168,31 @@ class Collection:
         rows = tables.ordered(selection.filter, order.fields, skip=skip, limit=limit)
         return [(row, None) for row in rows]
 
+    def _nearest_with_others(self, tables: DocumentTables, vector: Vectors, limit: int) -> list[_Near]:
+        """Return the documents nearest to a vector, found by one call with what others search for meanwhile."""
+        nearest = self._searches.run(vector, limit, lambda queries, count: self._search(tables, queries, count))
+        rows = _rows(tables, nearest)
+        return rows if len(rows) == len(nearest.positions) else self._nearest(tables, vector.reshape(1, -1), limit)[0]
+
     def _nearest(
-        self, tables: DocumentTables, filter_: Filter, query: bytes, limit: int
-    ) -> list[tuple[Row, float | None]]:
-        if self._index is None:
-            raise DataApiError("VECTOR_SEARCH_NOT_SUPPORTED", keyspace=self.keyspace, collection=self.entry.name)
-        vector = self._vector(query)
-        selected = None if filter_ == EVERYTHING else tables.positions_matching(filter_)
+        self, tables: DocumentTables, queries: Vectors, limit: int, selected: Positions | None = None
+    ) -> list[list[_Near]]:
+        """Return the documents nearest to each query float32[q, d], among those of the selected positions."""
+        found = self._search(tables, queries, limit, selected)
+        rows = [_rows(tables, nearest) for nearest in found]
+        lost = max(len(nearest.positions) - len(near) for nearest, near in zip(found, rows, strict=True))
+        if lost:
+            # Written since this reader began, or deleted: as many more are looked for.
+            rows = [_rows(tables, nearest) for nearest in self._search(tables, queries, limit + lost, selected)]
+        return [near[:limit] for near in rows]
 
-        def stored(positions: Positions) -> tuple[Positions, Vectors]:
-            return tables.vectors_of(positions, len(vector))
-
-        (nearest,) = self._index.search(vector.reshape(1, -1), limit, stored, selected)
-        found = zip(nearest.positions.tolist(), nearest.similarities.tolist(), strict=True)
-        rows = [(tables.by_position(position), similarity) for position, similarity in found]
-        # A document that was deleted, or inserted, since the other of the two was read is passed over.
-        return [(row, similarity) for row, similarity in rows if row is not None]
+    def _search(
+        self, tables: DocumentTables, queries: Vectors, limit: int, selected: Positions | None = None
+    ) -> list[Nearest]:
+        assert self._index is not None
+        return self._index.search(
+            queries, limit, lambda positions: tables.vectors_of(positions, queries.shape[1]), selected
+        )
 
     def _vector(self, values: bytes) -> Vectors:
         """Return float32[d] of bytes that fit the collection.
@@ -175,7 +200,8 @@ class Collection:
         Raises `INVALID_VECTOR_LENGTH`, or `INVALID_DATABASE_QUERY` for a zero vector with the cosine metric.
         """
         settings = self._settings.vector
-        assert settings is not None
+        if settings is None:
+            raise DataApiError("VECTOR_SEARCH_NOT_SUPPORTED", keyspace=self.keyspace, collection=self.entry.name)
         if len(values) != 4 * settings.dimension:
             raise DataApiError(
                 "INVALID_VECTOR_LENGTH",
@@ -347,3 +373,14 @@ class Collection:
         self._queue.close()
         self._files.close_readers()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _rows(tables: DocumentTables, nearest: Nearest) -> list[_Near]:
+    """Return what was found, without those documents that are not there for this reader."""
+    found = zip(nearest.positions.tolist(), nearest.similarities.tolist(), strict=True)
+    rows = ((tables.by_position(position), similarity) for position, similarity in found)
+    return [(row, similarity) for row, similarity in rows if row is not None]
+
+
+def _projected(rows: Sequence[_Near], projection: Projection) -> list[Found]:
+    return [projection.apply(Found(row.record, similarity)) for row, similarity in rows]

@@ -4,7 +4,7 @@ import grpc
 from orrery.store.v1 import store_pb2 as pb
 from orrery.store.v1 import store_pb2_grpc
 
-from services.store import messages
+from services.store import finds, messages
 from services.store.changes import InsertOutcome
 from services.store.collection import Collection
 from services.store.engine import Engine
@@ -99,14 +99,13 @@ class StoreServicer(store_pb2_grpc.StoreServiceServicer):
         self, request: pb.FindDocumentsRequest, context: Context
     ) -> pb.FindDocumentsResponse:
         """Find documents."""
-        found, next_after = self._collection(request.collection).find(
-            messages.read_selection(request.filter, request.sort),
-            messages.read_projection(request.projection),
-            skip=request.skip,
-            limit=max(1, request.limit),
-            after=request.after,
-        )
-        return pb.FindDocumentsResponse(documents=map(messages.found_message, found), next_after=next_after)
+        return finds.find(self._engine, request)
+
+    def FindDocumentsTogether(  # noqa: N802
+        self, request: pb.FindDocumentsTogetherRequest, context: Context
+    ) -> pb.FindDocumentsTogetherResponse:
+        """Answer several finds."""
+        return pb.FindDocumentsTogetherResponse(outcomes=finds.find_together(self._engine, request.finds))
 
     def CountDocuments(  # noqa: N802
         self, request: pb.CountDocumentsRequest, context: Context

@@ -51,7 +51,7 @@ async def find(context: Context, fields: Fields) -> Answer:
             limit=limit,
             after=page.after if page is not None else 0,
         )
-        response = await context.storage.remote.call(context.storage.rpc.FindDocuments, request)
+        response = await context.storage.finds.find(request)
         left = None if remaining is None else remaining - len(response.documents)
         more = response.HasField("next_after") and left != 0
         documents = [render_document(found, options.include_similarity) for found in response.documents]
@@ -82,7 +82,7 @@ async def find_one(context: Context, fields: Fields) -> Answer:
             projection=projection_of(fields),
             limit=1,
         )
-        response = await context.storage.remote.call(context.storage.rpc.FindDocuments, request)
+        response = await context.storage.finds.find(request)
         found = [render_document(document, options.include_similarity) for document in response.documents]
         return Answer(data={"document": found[0] if found else None}, status=_sort_vector_status(options, values))
 

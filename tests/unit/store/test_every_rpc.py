@@ -26,6 +26,7 @@ REQUESTS: dict[str, Any] = {
     "GetCollection": pb.GetCollectionRequest(collection=COLLECTION),
     "InsertDocuments": pb.InsertDocumentsRequest(collection=COLLECTION, documents=[DOCUMENT]),
     "FindDocuments": pb.FindDocumentsRequest(collection=COLLECTION, limit=1),
+    "FindDocumentsTogether": pb.FindDocumentsTogetherRequest(finds=[pb.FindDocumentsRequest(collection=COLLECTION)]),
     "CountDocuments": pb.CountDocumentsRequest(collection=COLLECTION),
     "GetCollectionStatistics": pb.GetCollectionStatisticsRequest(collection=COLLECTION),
     "UpdateDocuments": pb.UpdateDocumentsRequest(collection=COLLECTION, limit=1),

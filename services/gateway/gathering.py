@@ -1,0 +1,99 @@
+"""Finds that arrive while others are under way go to the store together: a call costs the same whatever it carries."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.rpc import status_pb2
+from orrery.store.v1 import store_pb2
+
+from services.gateway.remote import Remote
+from services.runtime.errors import DataApiError
+from services.runtime.rpc import status_to_error
+
+#: Calls that are under way before others are gathered.
+_UNDER_WAY = 2
+#: How long a find waits to be gathered, at most, in seconds; a call that takes longer does not hold up others.
+_LONGEST_WAIT = 0.004
+#: Finds of one call, at most.
+_MOST = 32
+
+
+@dataclass(slots=True)
+class _Waiting:
+    request: store_pb2.FindDocumentsRequest
+    response: "asyncio.Future[store_pb2.FindDocumentsResponse]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class FindGathering:
+    """Sends finds to the store: alone while it is idle, together while it is busy. For one event loop."""
+
+    def __init__(self, rpc: Any, remote: Remote) -> None:
+        self._rpc = rpc
+        self._remote = remote
+        self._under_way = 0
+        self._waiting: list[_Waiting] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def find(self, request: store_pb2.FindDocumentsRequest) -> store_pb2.FindDocumentsResponse:
+        """Return what the store found. Raises `DataApiError`: the store's own, or that it is not there or too slow."""
+        if self._under_way < _UNDER_WAY and not self._waiting:
+            return await self._alone(request)
+        mine = _Waiting(request)
+        self._waiting.append(mine)
+        if len(self._waiting) >= _MOST:
+            self._send()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LONGEST_WAIT, self._send)
+        return await mine.response
+
+    async def _alone(self, request: store_pb2.FindDocumentsRequest) -> store_pb2.FindDocumentsResponse:
+        self._under_way += 1
+        try:
+            response: store_pb2.FindDocumentsResponse = await self._remote.call(self._rpc.FindDocuments, request)
+            return response
+        finally:
+            self._ended()
+
+    def _send(self) -> None:
+        """Send what waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch, self._waiting = self._waiting, []
+        if batch:
+            self._under_way += 1
+            call = asyncio.create_task(self._together(batch))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+
+    async def _together(self, batch: list[_Waiting]) -> None:
+        request = store_pb2.FindDocumentsTogetherRequest(finds=[waiting.request for waiting in batch])
+        try:
+            response = await self._remote.call(self._rpc.FindDocumentsTogether, request)
+        except BaseException as problem:
+            for waiting in batch:
+                if not waiting.response.done():
+                    waiting.response.set_exception(problem)
+            if not isinstance(problem, DataApiError):
+                raise
+            return
+        finally:
+            self._ended()
+        for waiting, outcome in zip(batch, response.outcomes, strict=True):
+            if waiting.response.done():
+                continue
+            if outcome.WhichOneof("outcome") == "found":
+                waiting.response.set_result(outcome.found)
+            else:
+                error = status_to_error(status_pb2.Status.FromString(outcome.error))
+                unknown = DataApiError("UNAVAILABLE_DATABASE", problem="the store's error is unknown here")
+                waiting.response.set_exception(error or unknown)
+
+    def _ended(self) -> None:
+        self._under_way -= 1
+        if self._under_way < _UNDER_WAY:
+            self._send()
