@@ -1,7 +1,8 @@
 """One collection: the read path and the write path over its tables and its vector index."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Generic, TypeVar
@@ -26,6 +27,7 @@ from services.store.changes import (
 from services.store.connections import ClosedError, Connections
 from services.store.documents import DocumentTables, Row
 from services.store.filters import EVERYTHING, Filter
+from services.store.migrations import FormatError
 from services.store.ordering import FieldOrder
 from services.store.postings import IndexedRecord, indexed_record
 from services.store.projection import Projection
@@ -33,6 +35,7 @@ from services.store.records import Found, Record
 from services.store.settings import Settings
 from services.store.vectors.flat import FlatIndex
 from services.store.vectors.similarity import Metric, Vectors
+from services.store.vectors.statistics import IndexStatistics
 from services.store.write_queue import QueueClosedError, WriteQueue
 
 Result = TypeVar("Result")
@@ -73,7 +76,7 @@ class Collection:
                 self._index = FlatIndex(self._settings.vector.dimension, self._settings.vector.metric)
                 for positions, vectors in self._files.writer.vectors(self._settings.vector.dimension):
                     self._index.put(positions, vectors)
-        except (apsw.Error, OSError) as problem:
+        except (apsw.Error, OSError, FormatError) as problem:
             raise DataApiError(
                 "CORRUPTED_COLLECTION_SCHEMA", keyspace=keyspace, collection=entry.name, problem=problem
             ) from problem
@@ -291,6 +294,24 @@ class Collection:
             self._vector(values)
 
     # --- files ---
+
+    @contextmanager
+    def writes_held(self) -> Iterator[apsw.Connection]:
+        """Hold all writes, those answered before being committed, and give the connection that writes."""
+        try:
+            with self._queue.held() as connection:
+                yield connection
+        except QueueClosedError:
+            raise DataApiError("COLLECTION_CHANGED", collection=self.entry.name) from None
+
+    def index_statistics(self) -> IndexStatistics | None:
+        """Return figures about the vector index; None for a collection without vectors."""
+        return None if self._index is None else self._index.statistics()
+
+    def compact_index(self) -> None:
+        """Give memory back that the vector index does not need."""
+        if self._index is not None:
+            self._index.compact()
 
     def close(self) -> None:
         """Wait for the write under way and close the files; readers under way keep theirs until they are done."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from services.store.locks import ReadWriteLock
 from services.store.vectors.similarity import Metric, Scores, Vectors, exact_scores, prepare, similarity
+from services.store.vectors.statistics import IndexStatistics
 
 Positions = npt.NDArray[np.int64]
 _Slots = npt.NDArray[np.int32]
@@ -96,6 +97,25 @@ class FlatIndex:
         """Remove every vector."""
         with self._lock.writing():
             self._empty()
+
+    def compact(self) -> None:
+        """Give the memory of removed vectors back."""
+        with self._lock.writing():
+            count = self._count
+            if not count:
+                self._empty()
+                return
+            capacity = max(count, _FIRST_CAPACITY)
+            self._rows, self._positions = self._rows[:capacity].copy(), self._positions[:capacity].copy()
+            first, last = int(self._positions[:count].min()), int(self._positions[:count].max())
+            self._slots = self._slots[first - self._base : last - self._base + 1].copy()
+            self._base = first
+
+    def statistics(self) -> IndexStatistics:
+        """Return figures about the index."""
+        with self._lock.reading():
+            memory = self._rows.nbytes + self._positions.nbytes + self._slots.nbytes
+            return IndexStatistics("exact", self._count, memory)
 
     def search(self, query: Vectors, limit: int, selected: Positions | None = None) -> Nearest:
         """Return the `limit` nearest to a query float32[d], among the selected positions (without repetition).
