@@ -37,9 +37,7 @@ class Running:
     data_dir: Path
     address: str | None
 
-    def call(
-        self, method: Callable[[grpc.Channel], Any], request: object, *, seconds: float = _CALL_SECONDS
-    ) -> Any:
+    def call(self, method: Callable[[grpc.Channel], Any], request: object, *, seconds: float = _CALL_SECONDS) -> Any:
         """Call an RPC that answers once."""
         with self._channel() as channel:
             return method(channel)(request, timeout=seconds)

@@ -34,7 +34,8 @@ def last_event(running: Running, method: str, request: object, title: str) -> An
     """
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     event: Any = None
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         for event in running.stream(lambda channel: getattr(operations(channel), method), request):
             if event.HasField("progress"):

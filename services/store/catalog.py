@@ -167,11 +167,10 @@ class Catalog:
 
     def contents(self, database: str) -> dict[str, list[CollectionEntry]]:
         """Return all collections of a database by keyspace and name, of one moment."""
-        with self._lock, self._connection:
+        with self._lock:
             sql = "SELECT name FROM keyspaces WHERE database = ? ORDER BY name"
             keyspaces = [str(name) for (name,) in self._connection.execute(sql, (database,))]
-            found = {keyspace: self._entries(database, keyspace) for keyspace in keyspaces}
-        return found
+            return {keyspace: self._entries(database, keyspace) for keyspace in keyspaces}
 
     def restore(self, database: str, contents: Mapping[str, Sequence[CollectionEntry]], *, replace: bool) -> list[str]:
         """Put keyspaces and collections into a database, all or nothing, and return the uids of those replaced.

@@ -70,7 +70,7 @@ def check(collection: Collection) -> set[int]:
 
 @pytest.fixture
 def filled(engine: Engine, make: Make, tmp_path: Path) -> Path:
-    """A backup of `k.c` (vectors, three documents) and `k.plain`, with an empty keyspace and a collection never used."""
+    """A backup of `k.c` (three vectors), `k.plain`, `k.unused` that has no file, and an empty keyspace."""
     make(VECTORS).insert([record(number) for number in range(3)], ordered=True)
     make(name="plain").insert([Record(b'{"_id":1}')], ordered=True)
     engine.catalog.create_keyspace("d", "empty")

@@ -16,7 +16,7 @@ from services.runtime.rpc import ErrorInterceptor, error_from_call
 from services.store.changes import Selection, VectorOrder
 from services.store.collection import Collection
 from services.store.connections import FILE_NAME
-from services.store.documents import open_database
+from services.store.documents import create_tables, open_database
 from services.store.engine import Engine
 from services.store.filters import EVERYTHING, In, Range
 from services.store.operations import OperationsServicer
@@ -257,19 +257,20 @@ def test_a_damaged_collection_says_why(stub: Any, engine: Engine, make: Make) ->
     assert sound.state == pb.COLLECTION_STATE_OPEN
 
 
-def test_a_collection_whose_vectors_do_not_load_is_damaged_once_that_is_known(engine: Engine, stub: Any) -> None:
-    plain, _ = engine.catalog.create_collection("d", "k", "c", CollectionSettings(), b"", None)
-    engine.collection("d", "k", "c", "").insert([Record(b'{"_id":1}')], ordered=True)
-    engine.close()
-    damage = open_database(engine.folder(plain.uid) / FILE_NAME)
-    damage.execute("DROP TABLE writes")
-    damage.close()
-    again = Engine(engine.data_dir)
-    context: Any = None
+def test_a_collection_that_could_not_be_opened_says_why(stub: Any, engine: Engine, tmp_path: Path) -> None:
+    entry, _ = engine.catalog.create_collection("d", "k", "c", VECTORS, b"", None)
+    engine.folder(entry.uid).mkdir(parents=True)
+    file = open_database(engine.folder(entry.uid) / FILE_NAME, create=True)
+    create_tables(file)
+    file.execute("ALTER TABLE documents DROP COLUMN vector")
+    file.close()
+    assert figures(stub).state == pb.COLLECTION_STATE_NOT_OPENED
 
-    answer = OperationsServicer(again).InspectDatabase(pb.InspectDatabaseRequest(database="d"), context)
+    with pytest.raises(DataApiError):
+        engine.collection("d", "k", "c", "")
 
-    assert [(item.state, item.problem) for item in answer.collections] == [
-        (pb.COLLECTION_STATE_DAMAGED, "no such table: writes")
-    ]
-    again.close()
+    assert figures(stub).state == pb.COLLECTION_STATE_DAMAGED
+    assert "no such column: vector" in figures(stub).problem
+    engine.drop_collection("d", "k", "c")
+    engine.catalog.create_collection("d", "k", "c", VECTORS, b"", None)
+    assert figures(stub).state == pb.COLLECTION_STATE_NOT_OPENED
