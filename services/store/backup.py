@@ -15,6 +15,7 @@ from pathlib import Path
 
 import apsw
 import msgspec
+import structlog
 
 from services.runtime.errors import DataApiError
 from services.store.catalog import CollectionEntry
@@ -29,14 +30,17 @@ from services.store.progress import Progress
 #: Pages of 4 KiB that are copied at a time; between, the backup can be given up.
 _PAGES = 256
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """A collection at the moment of the backup: a connection with a read transaction, and the file's size."""
+    """A collection at the moment of the backup: a connection that sees it so until `reading` ends, and its size."""
 
     keyspace: str
     entry: CollectionEntry
     connection: apsw.Connection
+    reading: ExitStack
     bytes: int
 
     def __str__(self) -> str:
@@ -52,8 +56,7 @@ def back_up(engine: Engine, database: str, target: Path) -> Generator[Progress, 
     """
     _check_target(engine, target)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    with engine.operation():
-        engine.catalog.note_backup(str(partial))
+    with engine.operation(), _noted(engine, partial):
         try:
             partial.mkdir(mode=0o700)
             manifest = yield from _write(engine, database, partial)
@@ -64,8 +67,23 @@ def back_up(engine: Engine, database: str, target: Path) -> Generator[Progress, 
             raise DataApiError("BACKUP_FAILED", database=database, problem=problem) from problem
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-            engine.catalog.forget_backup(str(partial))
     return manifest
+
+
+@contextmanager
+def _noted(engine: Engine, partial: Path) -> Iterator[None]:
+    """Have the next start remove a folder if this process is killed meanwhile."""
+    try:
+        engine.catalog.note_backup(str(partial))
+    except (apsw.Error, DataApiError) as problem:
+        # A disk that cannot be written any more is when a backup to another one is wanted most.
+        log.warning("should the store be killed, a half backup would stay", folder=str(partial), problem=str(problem))
+        yield
+        return
+    try:
+        yield
+    finally:
+        engine.catalog.forget_backup(str(partial))
 
 
 def _check_target(engine: Engine, target: Path) -> None:
@@ -97,8 +115,8 @@ def _write(engine: Engine, database: str, folder: Path) -> Generator[Progress, N
                 for share in _copy(snapshot.connection, file):
                     yield Progress(str(snapshot), done + int(share * snapshot.bytes), total)
                 done += snapshot.bytes
-                # Given free as early as can be: the collection's WAL grows as long as this is read.
-                snapshot.connection.close()
+                # As early as can be: the collection's WAL grows as long as this is read.
+                snapshot.reading.close()
                 described = _finish(snapshot, file)
                 digest = hashlib.sha256()
                 for portion in portions(file):
@@ -121,9 +139,9 @@ def _snapshots(engine: Engine, database: str, opened: ExitStack) -> tuple[list[s
         for keyspace, entries in contents.items():
             for entry in entries:
                 with _naming(database, f"{keyspace}.{entry.name}"):
-                    connection = _begin_reading(engine.folder(entry.uid) / FILE_NAME)
-                    opened.enter_context(closing(connection))
-                    snapshots.append(_Snapshot(keyspace, entry, connection, _size(connection)))
+                    reading = opened.enter_context(ExitStack())
+                    connection = reading.enter_context(_reading(engine, entry.uid))
+                    snapshots.append(_Snapshot(keyspace, entry, connection, reading, _size(connection)))
     if not contents:
         known = ", ".join(engine.catalog.databases()) or "none"
         raise DataApiError("BACKUP_FAILED", database=database, problem=f"there is no such database; there are: {known}")
@@ -139,15 +157,18 @@ def _naming(database: str, collection: str) -> Iterator[None]:
         raise DataApiError("BACKUP_FAILED", database=database, problem=f"{collection}: {problem}") from problem
 
 
-def _begin_reading(path: Path) -> apsw.Connection:
-    """Return a connection that goes on seeing a collection's file as it is now; an empty one where there is none."""
-    connection = open_database(path) if path.exists() else apsw.Connection(":memory:")
-    try:
+@contextmanager
+def _reading(engine: Engine, uid: str) -> Iterator[apsw.Connection]:
+    """Give a connection that goes on seeing a collection as it is now; an empty one where it was never used."""
+    collection = engine.opened(uid)
+    if collection is not None:
+        with collection.snapshot() as connection:
+            yield connection
+        return
+    path = engine.folder(uid) / FILE_NAME
+    with closing(open_database(path) if path.exists() else apsw.Connection(":memory:")) as connection:
         connection.execute("BEGIN; SELECT count(*) FROM sqlite_schema").fetchall()
-    except apsw.Error:
-        connection.close()
-        raise
-    return connection
+        yield connection
 
 
 def _size(connection: apsw.Connection) -> int:
@@ -174,7 +195,7 @@ def _finish(snapshot: _Snapshot, file: Path) -> SavedCollection:
         if found != "ok":
             raise apsw.CorruptError(found)
         tables = DocumentTables(copy, snapshot.entry.settings.indexing)
-        (documents, vectors), sequence = tables.totals(), tables.last_sequence()
+        (documents, vectors), sequence = tables.totals(), tables.last_write()
     sync(file)
     return SavedCollection(
         snapshot.keyspace,

@@ -296,6 +296,16 @@ class Collection:
     # --- files ---
 
     @contextmanager
+    def snapshot(self) -> Iterator[apsw.Connection]:
+        """Give a connection that goes on seeing the collection as it is now."""
+        try:
+            with self._files.reading() as tables:
+                tables.connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+                yield tables.connection
+        except ClosedError:
+            raise DataApiError("COLLECTION_CHANGED", collection=self.entry.name) from None
+
+    @contextmanager
     def writes_held(self) -> Iterator[apsw.Connection]:
         """Hold all writes, those answered before being committed, and give the connection that writes."""
         try:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import apsw
 from services.runtime.errors import DataApiError
 from services.store.collection import Collection
 from services.store.connections import FILE_NAME
-from services.store.documents import open_database
 from services.store.progress import Progress
 
 #: Pages that are given back while writes wait: some milliseconds.
@@ -45,9 +43,9 @@ def compact(collection: Collection, folder: Path) -> Generator[Progress, None, C
         yield Progress("vectors", 0, 0)
         collection.compact_index()
         yield Progress("statistics", 0, 0)
-        with closing(open_database(path)) as connection:
-            connection.execute(f"PRAGMA analysis_limit = {_ANALYSIS_ROWS}; PRAGMA optimize = 0x10002").fetchall()
-            _empty_wal(connection)
+        with collection.writes_held() as writer:
+            writer.execute(f"PRAGMA analysis_limit = {_ANALYSIS_ROWS}; PRAGMA optimize = 0x10002").fetchall()
+        _empty_wal(collection)
     except apsw.Error as problem:
         raise DataApiError("FAILED_WRITE_REQUEST", problem=problem) from problem
     return Compacted(before, disk_bytes(path))
@@ -76,12 +74,16 @@ def _give_pages_back(collection: Collection) -> Generator[Progress, None, None]:
         time.sleep(time.monotonic() - start)
 
 
-def _empty_wal(connection: apsw.Connection) -> None:
-    # What can be written without waiting for anybody first, so that little is left for the attempts that wait.
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-    connection.set_busy_timeout(_CHECKPOINT_MILLISECONDS)
+def _empty_wal(collection: Collection) -> None:
+    """Have the WAL in the file and cut it, unless somebody reads from it all the time."""
     for _ in range(_CHECKPOINTS):
-        busy, *_ = next(iter(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")))
+        with collection.writes_held() as writer:
+            usual = _value(writer, "busy_timeout")
+            writer.set_busy_timeout(_CHECKPOINT_MILLISECONDS)
+            try:
+                busy, *_ = next(iter(writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")))
+            finally:
+                writer.set_busy_timeout(usual)
         if not busy:
             return
 

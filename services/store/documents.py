@@ -139,10 +139,6 @@ class DocumentTables:
         vectors = int(self._value("SELECT count(*) FROM documents WHERE length(vector) > 0"))
         return documents, vectors
 
-    def last_sequence(self) -> int:
-        """Return the number of the last write; 0 before the first."""
-        return self._value("SELECT sequence FROM writes")
-
     def vectors(self, dimension: int) -> Iterator[tuple[Positions, Vectors]]:
         """Yield all vectors in portions: their positions int64[n] and float32[n, dimension]."""
         cursor = self.connection.execute("SELECT position, vector FROM documents WHERE length(vector) > 0")
@@ -161,6 +157,10 @@ class DocumentTables:
     def begin_write(self) -> None:
         """Give a number to the write that follows."""
         self._sequence = self._value("UPDATE writes SET sequence = sequence + 1 RETURNING sequence")
+
+    def last_write(self) -> int:
+        """Return the number of the last write."""
+        return self._value("SELECT sequence FROM writes")
 
     def insert(self, document: IndexedRecord) -> int | None:
         """Insert a document and return its position; None when its id is taken."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import apsw
 
+from services.runtime.errors import DataApiError
 from services.store.catalog import CollectionEntry
 from services.store.connections import FILE_NAME
 from services.store.documents import FORMAT
@@ -63,7 +64,7 @@ def inspect(engine: Engine, keyspace: str, entry: CollectionEntry) -> Collection
     """Return figures about a collection without opening it: its vectors are not read into memory for it."""
     folder = engine.folder(entry.uid)
     collection = engine.opened(entry.uid)
-    read = _read(folder / FILE_NAME, count=collection is None)
+    read = _read(engine, entry.uid)
     problem = read.problem or ("" if collection is not None else engine.problem(entry.uid) or "")
     documents, vectors = read.documents, 0 if entry.settings.vector is None else None
     if collection is not None:
@@ -87,24 +88,33 @@ def inspect(engine: Engine, keyspace: str, entry: CollectionEntry) -> Collection
     )
 
 
-def _read(path: Path, *, count: bool) -> _File:
+def _read(engine: Engine, uid: str) -> _File:
+    path = engine.folder(uid) / FILE_NAME
     if not path.exists():
         # Created and never used.
         return _File(documents=0, sequence=0)
+    collection = engine.opened(uid)
     try:
+        if collection is not None:
+            with collection.snapshot() as connection:
+                return _figures(connection)
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
-            version = format_version(connection)
-            FORMAT.check(version, "its file")
-            if version == 0:
-                return _File(documents=0, sequence=0)
-            free = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size"
-            return _File(
-                documents=_value(connection, "SELECT count(*) FROM documents") if count else None,
-                sequence=_value(connection, "SELECT sequence FROM writes"),
-                free_bytes=_value(connection, free),
-            )
-    except (apsw.Error, FormatError) as problem:
+            return _figures(connection, count=True)
+    except (apsw.Error, DataApiError, FormatError) as problem:
         return _File(str(problem))
+
+
+def _figures(connection: apsw.Connection, *, count: bool = False) -> _File:
+    version = format_version(connection)
+    FORMAT.check(version, "its file")
+    if version == 0:
+        return _File(documents=0, sequence=0)
+    free = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size"
+    return _File(
+        documents=_value(connection, "SELECT count(*) FROM documents") if count else None,
+        sequence=_value(connection, "SELECT sequence FROM writes"),
+        free_bytes=_value(connection, free),
+    )
 
 
 def _value(connection: apsw.Connection, sql: str) -> int:
