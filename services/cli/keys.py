@@ -1,7 +1,6 @@
 """`orrery keys`: the credentials of the embedding providers."""
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,25 +10,16 @@ import grpc
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from orrery.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from rich.console import Console
 from rich.table import Table
 
-from services.runtime.addresses import socket_address
-from services.runtime.rpc import error_from_call
+from services.cli.calls import Running, RunningDataDir, print_table
 
 app = typer.Typer(
     help="Store, list, scope, rotate and remove the credentials of embedding providers.", no_args_is_help=True
 )
 
-_CALL_SECONDS = 10.0
-#: Columns of a table that goes to a file or a pipe, where none is to be broken.
-_WIDE = 250
-
 Provider = Annotated[str, typer.Argument(help="Id of the provider, such as huggingface or jinaAI.")]
 Name = Annotated[str, typer.Argument(help="Name of the key: 1 to 50 letters, digits, '_' and '-'.")]
-DataDir = Annotated[
-    Path, typer.Option("--data-dir", envvar="ORRERY_DATA_DIR", help="Data directory of a running `orrery up`.")
-]
 Address = Annotated[
     str | None,
     typer.Option("--embedder", envvar="ORRERY_EMBEDDER", help="Address of the embedder instead of --data-dir."),
@@ -50,7 +40,7 @@ def add(
     name: Name,
     database: Annotated[list[str], typer.Option("--database", help="Database that may use it. May be repeated.")],
     from_env: FromEnv = None,
-    data_dir: DataDir = Path(".orrery"),
+    data_dir: RunningDataDir = Path(".orrery"),
     embedder: Address = None,
 ) -> None:
     """Store a key.
@@ -67,7 +57,7 @@ def add(
 @app.command("list")
 def list_keys(
     provider: Annotated[str, typer.Option(help="Only the keys of this provider.")] = "",
-    data_dir: DataDir = Path(".orrery"),
+    data_dir: RunningDataDir = Path(".orrery"),
     embedder: Address = None,
 ) -> None:
     """List the keys with the databases that may use them; never their secrets."""
@@ -79,7 +69,7 @@ def list_keys(
         databases = ", ".join(credential.databases)
         created = _time(credential.create_time)
         table.add_row(credential.provider, credential.name, databases, _versions(credential), created, used)
-    _print(table)
+    print_table(table)
 
 
 @app.command()
@@ -88,7 +78,7 @@ def scope(
     name: Name,
     add: Annotated[list[str] | None, typer.Option("--add", help="Database to add. May be repeated.")] = None,
     remove: Annotated[list[str] | None, typer.Option("--remove", help="Database to take out.")] = None,
-    data_dir: DataDir = Path(".orrery"),
+    data_dir: RunningDataDir = Path(".orrery"),
     embedder: Address = None,
 ) -> None:
     """Change which databases may use a key."""
@@ -115,7 +105,7 @@ def rotate(
     drop: Annotated[bool, typer.Option("--drop", help="Drop the secret that is not in use.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Drop it for the new one.")] = False,
     from_env: FromEnv = None,
-    data_dir: DataDir = Path(".orrery"),
+    data_dir: RunningDataDir = Path(".orrery"),
     embedder: Address = None,
 ) -> None:
     """Change a key's secret without a pause: the new one is used from the next call on, the old one stays beside it.
@@ -149,7 +139,7 @@ def rotate(
 @app.command()
 def usage(
     since: Annotated[str, typer.Option(help="First day, as 2026-11-21 (UTC); by default the first of the month.")] = "",
-    data_dir: DataDir = Path(".orrery"),
+    data_dir: RunningDataDir = Path(".orrery"),
     embedder: Address = None,
 ) -> None:
     """List what the keys were used for, by day, database and model; cost by the catalogue's prices."""
@@ -161,11 +151,11 @@ def usage(
         who = (item.day, item.provider, item.key or "of requests", item.database, item.model)
         figures = (item.calls, item.texts, item.cached_texts, item.tokens, item.saved_tokens)
         table.add_row(*who, *(f"{figure:,}" for figure in figures), f"{item.cost:.4f}")
-    _print(table)
+    print_table(table)
 
 
 @app.command()
-def audit(data_dir: DataDir = Path(".orrery")) -> None:
+def audit(data_dir: RunningDataDir = Path(".orrery")) -> None:
     """Print the audit log: a line of JSON for every change of a key, never its secret. No server has to run."""
     # Below the directory of `orrery up`, or in that of an embedder that runs alone.
     paths = [data_dir / "embedder" / "audit.log", data_dir / "audit.log"]
@@ -178,7 +168,9 @@ def audit(data_dir: DataDir = Path(".orrery")) -> None:
 
 
 @app.command()
-def remove(provider: Provider, name: Name, data_dir: DataDir = Path(".orrery"), embedder: Address = None) -> None:
+def remove(
+    provider: Provider, name: Name, data_dir: RunningDataDir = Path(".orrery"), embedder: Address = None
+) -> None:
     """Remove a key. Collections that use it cannot embed until a key of the same name and scope is added."""
     request = embedder_pb2.DeleteCredentialRequest(provider=provider, name=name)
     _call(data_dir, embedder, lambda channel: _credentials(channel).DeleteCredential, request)
@@ -259,10 +251,6 @@ def _describe(credential: embedder_pb2.Credential) -> str:
     return f"{credential.provider} key {credential.name}, usable by {databases}"
 
 
-def _print(table: Table) -> None:
-    Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE).print(table)
-
-
 def _credentials(channel: grpc.Channel) -> Any:
     return embedder_pb2_grpc.CredentialServiceStub(channel)
 
@@ -273,14 +261,4 @@ def _embedder(channel: grpc.Channel) -> Any:
 
 def _call(data_dir: Path, address: str | None, method: Callable[[grpc.Channel], Any], request: object) -> Any:
     """Call an RPC of a running embedder; raises the catalogue's error or `ConnectionError`."""
-    target = address or socket_address(data_dir, "embedder")
-    with grpc.insecure_channel(target) as channel:
-        try:
-            return method(channel)(request, timeout=_CALL_SECONDS)
-        except grpc.RpcError as failure:
-            error = error_from_call(failure)
-            if error is not None:
-                raise error from None
-            raise ConnectionError(
-                f"no embedder answers at {target}: start one with `orrery up --data-dir {data_dir}`"
-            ) from None
+    return Running("embedder", data_dir, address).call(method, request)

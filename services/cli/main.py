@@ -1,10 +1,10 @@
-"""The `orrery` command line: one command for everything, one for each service, and the credentials."""
+"""The `orrery` command line: one command for everything, one for each service, upkeep, and the credentials."""
 
 import sys
 
 import typer
 
-from services.cli import demo, keys, serve
+from services.cli import backup, demo, keys, serve, upkeep
 from services.runtime.errors import ConfigurationError, DataApiError
 
 app = typer.Typer(
@@ -19,6 +19,10 @@ app.command("gateway")(serve.gateway)
 app.command("embedder")(serve.embedder)
 app.command("store")(serve.store)
 app.command("demo")(demo.demo)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.command("stats")(upkeep.stats)
+app.command("compact")(upkeep.compact)
 app.add_typer(keys.app, name="keys")
 
 

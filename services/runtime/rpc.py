@@ -11,7 +11,7 @@ import inspect
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 from typing import Any, cast
@@ -98,18 +98,27 @@ def unexpected_error(method: str, problem: Exception) -> DataApiError:
 
 
 class ErrorInterceptor(grpc.ServerInterceptor):
-    """Turns exceptions of a threaded server's unary handlers into statuses."""
+    """Turns exceptions of a threaded server's handlers, unary ones and generators of answers, into statuses."""
 
     def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wrap the handler of a unary call."""
+        """Wrap the handler of a call with one request."""
         handler = cast("Any", continuation(handler_call_details))
-        if handler is None or handler.unary_unary is None:
+        if handler is None:
             return handler
         method = handler_call_details.method
+        # Those that write by themselves, as the health check does, answer their own errors too.
+        if handler.unary_stream is not None and inspect.isgeneratorfunction(handler.unary_stream):
+            return grpc.unary_stream_rpc_method_handler(
+                _guarded_generator(method, handler.unary_stream),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        if handler.unary_unary is None:
+            return handler
 
         def call(request: Any, context: grpc.ServicerContext) -> Any:
             try:
@@ -122,6 +131,21 @@ class ErrorInterceptor(grpc.ServerInterceptor):
             return context.abort(code, message)
 
         return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+
+
+def _guarded_generator(method: str, handler: Any) -> Any:
+    def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        try:
+            yield from handler(request, context)
+            return
+        except DataApiError as error:
+            code, message, trailing = _abort_arguments(error)
+        except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
+            code, message, trailing = _abort_arguments(unexpected_error(method, problem))
+        context.set_trailing_metadata(trailing)
+        context.abort(code, message)
+
+    return stream
 
 
 class AsyncErrorInterceptor(grpc.aio.ServerInterceptor):

@@ -2,14 +2,17 @@
 
 import threading
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
+import apsw
 import msgspec
 
-from services.runtime.errors import ConfigurationError, DataApiError
+from services.runtime.errors import DataApiError
 from services.store.documents import open_database
+from services.store.migrations import FileFormat
 from services.store.records import CollectionSettings
 
 _SCHEMA = """
@@ -25,8 +28,15 @@ CREATE TABLE collections (
     FOREIGN KEY (database, keyspace) REFERENCES keyspaces (database, name)
 );
 """
-#: Version of the files of a data directory. Raise it with a migration.
-FORMAT_VERSION = 1
+_UNFINISHED_BACKUPS = "CREATE TABLE unfinished_backups (folder TEXT PRIMARY KEY) WITHOUT ROWID;"
+
+
+def _note_backups(connection: apsw.Connection) -> None:
+    connection.execute(_UNFINISHED_BACKUPS)
+
+
+#: The form of the catalogue's file.
+FORMAT = FileFormat(_SCHEMA + _UNFINISHED_BACKUPS, (_note_backups,))
 _SELECT = "SELECT name, uid, settings, attributes FROM collections WHERE database = ? AND keyspace = ?"
 
 
@@ -40,25 +50,17 @@ class CollectionEntry:
     attributes: bytes
 
 
-class FormatError(ConfigurationError):
-    """The data directory was written by a newer version; the message says so."""
-
-
 class Catalog:
-    """The catalogue, in a SQLite file of its own. Safe to use from many threads."""
+    """The catalogue, in a SQLite file of its own. Safe to use from many threads.
+
+    Raises `FormatError` for a file that a newer version wrote.
+    """
 
     def __init__(self, path: FilePath) -> None:
         self._connection = open_database(path, create=True)
         self._connection.execute("PRAGMA foreign_keys = ON")
         self._lock = threading.Lock()
-        version = next(int(value) for (value,) in self._connection.execute("PRAGMA user_version"))
-        if version > FORMAT_VERSION:
-            raise FormatError(
-                f"{path} has format version {version}, written by a newer Orrery; this one knows up to "
-                f"{FORMAT_VERSION}. Use the newer one, or another data directory."
-            )
-        if version == 0:
-            self._connection.execute(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT_VERSION}; COMMIT")
+        FORMAT.prepare(self._connection, str(path))
 
     def close(self) -> None:
         """Close the file."""
@@ -88,8 +90,7 @@ class Catalog:
         """Return the collections of a keyspace by name. Raises `UNKNOWN_KEYSPACE`."""
         with self._lock:
             self._check_keyspace(database, keyspace)
-            found = self._connection.execute(f"{_SELECT} ORDER BY name", (database, keyspace))
-            return [_entry(*values) for values in found]
+            return self._entries(database, keyspace)
 
     def collection(self, database: str, keyspace: str, name: str, uid: str = "") -> CollectionEntry:
         """Return a collection.
@@ -138,11 +139,7 @@ class Catalog:
                     collectionMaxCount=max_collections,
                 )
             entry = CollectionEntry(name, uuid.uuid4().hex, settings, attributes)
-            self._connection.execute(
-                "INSERT INTO collections (uid, database, keyspace, name, settings, attributes) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (entry.uid, database, keyspace, name, msgspec.json.encode(settings), attributes),
-            )
+            self._insert(database, keyspace, entry)
             return entry, True
 
     def drop_collection(self, database: str, keyspace: str, name: str) -> str | None:
@@ -159,6 +156,78 @@ class Catalog:
         """Return the uids of all collections."""
         with self._lock:
             return {str(uid) for (uid,) in self._connection.execute("SELECT uid FROM collections")}
+
+    # --- backups ---
+
+    def databases(self) -> list[str]:
+        """Return the names of all databases, sorted."""
+        with self._lock:
+            found = self._connection.execute("SELECT DISTINCT database FROM keyspaces ORDER BY database")
+            return [str(name) for (name,) in found]
+
+    def contents(self, database: str) -> dict[str, list[CollectionEntry]]:
+        """Return all collections of a database by keyspace and name, of one moment."""
+        with self._lock:
+            sql = "SELECT name FROM keyspaces WHERE database = ? ORDER BY name"
+            keyspaces = [str(name) for (name,) in self._connection.execute(sql, (database,))]
+            return {keyspace: self._entries(database, keyspace) for keyspace in keyspaces}
+
+    def restore(self, database: str, contents: Mapping[str, Sequence[CollectionEntry]], *, replace: bool) -> list[str]:
+        """Put keyspaces and collections into a database, all or nothing, and return the uids of those replaced.
+
+        Raises `RESTORE_TARGET_EXISTS` where one of the collections is there and is not to be replaced.
+        """
+        with self._lock, self._connection:
+            existing = self._existing(database, contents)
+            if existing and not replace:
+                raise DataApiError("RESTORE_TARGET_EXISTS", database=database, collections=", ".join(existing))
+            delete = "DELETE FROM collections WHERE uid = ?"
+            self._connection.executemany(delete, ((entry.uid,) for entry in existing.values()))
+            for keyspace, entries in contents.items():
+                self._connection.execute("INSERT OR IGNORE INTO keyspaces VALUES (?, ?)", (database, keyspace))
+                for entry in entries:
+                    self._insert(database, keyspace, entry)
+        return [entry.uid for entry in existing.values()]
+
+    def existing(self, database: str, contents: Mapping[str, Sequence[CollectionEntry]]) -> list[str]:
+        """Return, as `KEYSPACE.COLLECTION`, which of some collections a database has by name."""
+        with self._lock:
+            return list(self._existing(database, contents))
+
+    def note_backup(self, folder: str) -> None:
+        """Remember a folder that is removed at the next start unless it is forgotten before."""
+        with self._lock:
+            self._connection.execute("INSERT OR IGNORE INTO unfinished_backups VALUES (?)", (folder,))
+
+    def forget_backup(self, folder: str) -> None:
+        """Forget a folder that `note_backup` remembered."""
+        with self._lock:
+            self._connection.execute("DELETE FROM unfinished_backups WHERE folder = ?", (folder,))
+
+    def noted_backups(self) -> list[str]:
+        """Return the folders that `note_backup` remembered."""
+        with self._lock:
+            return [str(folder) for (folder,) in self._connection.execute("SELECT folder FROM unfinished_backups")]
+
+    # --- details ---
+
+    def _existing(self, database: str, contents: Mapping[str, Sequence[CollectionEntry]]) -> dict[str, CollectionEntry]:
+        found = {
+            f"{keyspace}.{entry.name}": self._find(database, keyspace, entry.name)
+            for keyspace, entries in contents.items()
+            for entry in entries
+        }
+        return {name: entry for name, entry in found.items() if entry is not None}
+
+    def _entries(self, database: str, keyspace: str) -> list[CollectionEntry]:
+        found = self._connection.execute(f"{_SELECT} ORDER BY name", (database, keyspace))
+        return [_entry(*values) for values in found]
+
+    def _insert(self, database: str, keyspace: str, entry: CollectionEntry) -> None:
+        self._connection.execute(
+            "INSERT INTO collections (uid, database, keyspace, name, settings, attributes) VALUES (?, ?, ?, ?, ?, ?)",
+            (entry.uid, database, keyspace, entry.name, msgspec.json.encode(entry.settings), entry.attributes),
+        )
 
     def _find(self, database: str, keyspace: str, name: str) -> CollectionEntry | None:
         found = self._connection.execute(f"{_SELECT} AND name = ?", (database, keyspace, name))

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import apsw
 import numpy as np
+import structlog
 
 from services.documents.codec import JsonError
 from services.runtime.errors import DataApiError
@@ -28,6 +29,7 @@ from services.store.connections import ClosedError, Connections
 from services.store.documents import DocumentTables, Row
 from services.store.filter_index import FilterIndex, PostingChanges
 from services.store.filters import EVERYTHING, Filter
+from services.store.migrations import FormatError
 from services.store.ordering import FieldOrder
 from services.store.postings import IndexedRecord, indexed_record
 from services.store.projection import Projection
@@ -40,7 +42,13 @@ from services.store.vectors.index import Nearest, VectorIndex
 from services.store.vectors.places import Positions
 from services.store.vectors.search_queue import SearchQueue
 from services.store.vectors.similarity import Metric, Vectors
+from services.store.vectors.statistics import IndexStatistics
 from services.store.write_queue import QueueClosedError, WriteQueue
+
+#: How long a compaction waits for a graph to be built anew; beyond, that goes on in the background.
+_COMPACTION_SECONDS = 600.0
+
+log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 _Near = tuple[Row, float | None]
@@ -98,7 +106,7 @@ class Collection:
                 self._builder = IndexBuilder(opened.index, folder, self._stored_vectors, _unbounded, label)
                 if opened.graph is not None:
                     self._builder.restored(opened.graph)
-        except (apsw.Error, OSError) as problem:
+        except (apsw.Error, OSError, FormatError) as problem:
             raise DataApiError(
                 "CORRUPTED_COLLECTION_SCHEMA", keyspace=keyspace, collection=entry.name, problem=problem
             ) from problem
@@ -356,6 +364,38 @@ class Collection:
             self._vector(values)
 
     # --- files ---
+
+    @contextmanager
+    def snapshot(self) -> Iterator[apsw.Connection]:
+        """Give a connection that goes on seeing the collection as it is now."""
+        try:
+            with self._files.reading() as tables:
+                tables.connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+                yield tables.connection
+        except ClosedError:
+            raise DataApiError("COLLECTION_CHANGED", collection=self.entry.name) from None
+
+    @contextmanager
+    def writes_held(self) -> Iterator[apsw.Connection]:
+        """Hold all writes, those answered before being committed, and give the connection that writes."""
+        try:
+            with self._queue.held() as connection:
+                yield connection
+        except QueueClosedError:
+            raise DataApiError("COLLECTION_CHANGED", collection=self.entry.name) from None
+
+    def index_statistics(self) -> IndexStatistics | None:
+        """Return figures about the vector index; None for a collection without vectors."""
+        return None if self._index is None else self._index.statistics()
+
+    def compact_index(self) -> None:
+        """Give memory back that the vector index does not need; a graph with tombstones is built anew."""
+        if self._index is not None and self._builder is not None:
+            self._index.compact()
+            self._builder.ask_for_rebuild()
+            self._wake_background()
+            if not self._background.settle(self._builder, _COMPACTION_SECONDS):
+                log.warning("the graph is still being built anew", collection=self.entry.name)
 
     def close(self) -> None:
         """Wait for the write under way and close the files; readers under way keep theirs until they are done."""

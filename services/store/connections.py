@@ -1,6 +1,5 @@
 """The connections to one collection's file: one that writes, and as many as there are readers at a time."""
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +10,11 @@ import apsw
 from services.documents.indexing import Indexing
 from services.runtime.errors import DataApiError
 from services.store.documents import DocumentTables, create_tables, open_database
+from services.store.durability import sync
 from services.store.filter_index import FilterIndex
 
-_FILE = "documents.db"
+#: The file in a collection's folder.
+FILE_NAME = "documents.db"
 #: Pages that a connection keeps in memory, in KiB.
 _WRITER_CACHE, _READER_CACHE = 16_000, 2_000
 #: Reading connections that are kept open while nobody reads.
@@ -28,12 +29,12 @@ class Connections:
     """Opens a collection's file, with its folder and tables where they are missing.
 
     `writer` is for one thread at a time, and reads nothing but its tables; readers use the filter index, which starts
-    from what is in the file. Raises `apsw.Error` where the file cannot be opened, `OSError` where the
-    folder cannot be made.
+    from what is in the file. Raises `apsw.Error` where the file cannot be opened, `FormatError`
+    where a newer version wrote it, `OSError` where the folder cannot be made.
     """
 
     def __init__(self, folder: FilePath, indexing: Indexing, index: FilterIndex) -> None:
-        self._path = folder / _FILE
+        self._path = folder / FILE_NAME
         self._indexing = indexing
         self._index = index
         self._idle: list[DocumentTables] = []
@@ -41,11 +42,11 @@ class Connections:
         self._lock = threading.Lock()
         if not self._path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            _sync(folder.parent)
+            sync(folder.parent)
         self.writer = DocumentTables(self._open(_WRITER_CACHE, create=True), indexing)
         create_tables(self.writer.connection)
         index.start(self.writer.last_write())
-        _sync(folder)
+        sync(folder)
 
     @contextmanager
     def reading(self) -> Iterator[DocumentTables]:
@@ -89,12 +90,3 @@ class Connections:
         connection = open_database(self._path, create=create)
         connection.execute(f"PRAGMA cache_size = -{cache_kib}")
         return connection
-
-
-def _sync(folder: FilePath) -> None:
-    """Have the names in a folder on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

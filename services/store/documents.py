@@ -24,6 +24,7 @@ from services.store.conditions import ALL_VALUES, KeyRange, keys_of
 from services.store.filter_index import Change, FilterIndex, PostingChanges
 from services.store.filter_sql import FilterCompiler, Sql
 from services.store.filters import Filter, Range, conjuncts
+from services.store.migrations import FileFormat
 from services.store.ordering import SortField, order_terms
 from services.store.postings import IndexedRecord, Posting, indexed_record
 from services.store.records import Record, StoredVector
@@ -53,8 +54,8 @@ CREATE INDEX postings_by_document ON postings (document, path, key);
 CREATE TABLE writes (sequence INTEGER NOT NULL);
 INSERT INTO writes VALUES (0);
 """
-#: Version of a collection's file; the catalogue's format version covers it. 0 is a file without tables.
-_TABLES_VERSION = 1
+#: The form of a collection's file.
+FORMAT = FileFormat(_SCHEMA)
 _COLUMNS = "d.position, d.id_key, d.json, d.vector, d.literal, d.vectorize, d.lexical"
 #: How far a condition's postings are counted to find the most selective one.
 _ESTIMATE_LIMIT = 1000
@@ -75,16 +76,17 @@ def open_database(path: FilePath, *, create: bool = False) -> apsw.Connection:
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
     connection = apsw.Connection(str(path), flags=flags)
     connection.set_busy_timeout(10_000)
+    if create:
+        # Has an effect on new files only: their free pages can be given back a few at a time.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 
 def create_tables(connection: apsw.Connection) -> None:
-    """Create the tables of a collection, unless they are there."""
-    version = next(int(value) for (value,) in connection.execute("PRAGMA user_version"))
-    if version == 0:
-        connection.execute(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_TABLES_VERSION}; COMMIT")
+    """Create the tables of a collection, or bring those of an earlier version up. Raises `FormatError`."""
+    FORMAT.prepare(connection, "its file")
 
 
 class DocumentTables:
@@ -169,6 +171,11 @@ class DocumentTables:
         rows = self.connection.execute("SELECT position, sequence FROM documents ORDER BY position").fetchall()
         columns = np.array(rows, np.int64).reshape(-1, 2)
         return columns[:, 0].copy(), columns[:, 1].copy()
+
+    def totals(self) -> tuple[int, int]:
+        """Return how many documents there are, and how many have a vector. Reads them all."""
+        documents = int(self._value("SELECT count(*) FROM documents"))
+        return documents, int(self._value("SELECT count(*) FROM documents WHERE length(vector) > 0"))
 
     def last_write(self) -> int:
         """Return the number of the last write."""

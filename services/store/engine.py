@@ -4,18 +4,22 @@ import fcntl
 import os
 import shutil
 import threading
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import ExitStack, contextmanager
 from pathlib import Path as FilePath
 
 import structlog
 
-from services.runtime.errors import ConfigurationError
+from services.runtime.errors import ConfigurationError, DataApiError
 from services.store.catalog import Catalog, CollectionEntry
 from services.store.collection import Collection
 from services.store.settings import Settings
 from services.store.vectors.background import Background
 
 _COLLECTIONS = "collections"
+#: How long a backup or restore that was told to end may take for it when the engine is closed.
+_OPERATION_SECONDS = 30.0
 
 log = structlog.get_logger(__name__)
 
@@ -29,13 +33,15 @@ class Engine:
 
     def __init__(self, data_dir: FilePath, settings: Settings = Settings()) -> None:  # noqa: B008 - it is frozen
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self._settings = settings
         self._background = Background()
         self._lock_file = _lock(data_dir)
         self.catalog = Catalog(data_dir / "catalog.db")
         self._open: dict[str, Future[Collection]] = {}
+        self._problems: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._operation = threading.Lock()
         self._remove_leftovers()
 
     def collection(self, database: str, keyspace: str, name: str, uid: str) -> Collection:
@@ -56,11 +62,13 @@ class Engine:
         if mine:
             try:
                 opening.set_result(
-                    Collection(self._folder(entry.uid), keyspace, entry, self._settings, self._background)
+                    Collection(self.folder(entry.uid), keyspace, entry, self._settings, self._background)
                 )
+                self._problems.pop(entry.uid, None)
             except Exception as problem:  # noqa: BLE001 - answered to all who wait, this caller included
                 with self._lock:
                     self._open.pop(entry.uid, None)
+                    self._problems[entry.uid] = str(problem)
                 opening.set_exception(problem)
         return opening.result()
 
@@ -72,11 +80,68 @@ class Engine:
 
     def drop_keyspace(self, database: str, keyspace: str) -> None:
         """Drop a keyspace with all its collections; a missing one is no error."""
-        for uid in self.catalog.drop_keyspace(database, keyspace):
+        self.discard(self.catalog.drop_keyspace(database, keyspace))
+
+    def discard(self, uids: Sequence[str]) -> None:
+        """Close and remove collections that are no longer in the catalogue."""
+        for uid in uids:
             self._remove(uid)
 
+    # --- operations ---
+
+    def folder(self, uid: str) -> FilePath:
+        """Return the folder that holds, or will hold, a collection's file."""
+        return self.data_dir / _COLLECTIONS / uid
+
+    def opened(self, uid: str) -> Collection | None:
+        """Return a collection if it is open."""
+        opening = self._open.get(uid)
+        return opening.result() if opening is not None and opening.done() and not opening.exception() else None
+
+    def problem(self, uid: str) -> str | None:
+        """Return why a collection could not be opened when that was last tried; None where it could."""
+        return self._problems.get(uid)
+
+    @contextmanager
+    def operation(self) -> Iterator[None]:
+        """Do a backup or a restore, one at a time. Raises `OPERATION_UNDER_WAY` while another is done."""
+        if not self._operation.acquire(blocking=False):
+            raise DataApiError("OPERATION_UNDER_WAY")
+        try:
+            yield
+        finally:
+            self._operation.release()
+
+    @contextmanager
+    def standing_still(self, database: str) -> Iterator[dict[str, list[CollectionEntry]]]:
+        """Hold all writes of a database, and give its collections by keyspace as they are at that moment.
+
+        A write that was answered before is in the collections' files, one that comes is made afterwards.
+        """
+        with ExitStack() as held:
+            held.enter_context(self._nothing_opening())
+            entries = [entry for entries in self.catalog.contents(database).values() for entry in entries]
+            for entry in entries:
+                collection = self.opened(entry.uid)
+                if collection is not None:
+                    held.enter_context(collection.writes_held())
+            # Asked again: what was created meanwhile is empty, because nothing can be opened.
+            yield self.catalog.contents(database)
+
+    @contextmanager
+    def _nothing_opening(self) -> Iterator[None]:
+        """Let no collection be opened or closed; those that are being opened are waited for."""
+        while True:
+            with self._lock:
+                opening = [opening for opening in self._open.values() if not opening.done()]
+                if not opening:
+                    yield
+                    return
+            wait(opening)
+
     def close(self) -> None:
-        """Close every file and give the data directory free."""
+        """Close every file and give the data directory free, after the backup or restore under way."""
+        self._operation.acquire(timeout=_OPERATION_SECONDS)
         with self._lock:
             openings, self._open = list(self._open.values()), {}
         for opening in openings:
@@ -89,22 +154,24 @@ class Engine:
     def _remove(self, uid: str) -> None:
         with self._lock:
             opening = self._open.pop(uid, None)
+            self._problems.pop(uid, None)
         if opening is not None and opening.exception() is None:
             opening.result().remove()
         else:
-            shutil.rmtree(self._folder(uid), ignore_errors=True)
+            shutil.rmtree(self.folder(uid), ignore_errors=True)
 
     def _remove_leftovers(self) -> None:
-        """Remove folders of collections that were dropped just before the process ended."""
+        """Remove what was left when the process ended: collections being dropped or restored, and half backups."""
         known = self.catalog.uids()
-        home = self._data_dir / _COLLECTIONS
+        home = self.data_dir / _COLLECTIONS
         for folder in home.iterdir() if home.exists() else ():
             if folder.name not in known:
-                log.info("removing what is left of a dropped collection", uid=folder.name)
+                log.info("removing what is left of a collection", uid=folder.name)
                 shutil.rmtree(folder, ignore_errors=True)
-
-    def _folder(self, uid: str) -> FilePath:
-        return self._data_dir / _COLLECTIONS / uid
+        for name in self.catalog.noted_backups():
+            log.info("removing what is left of a backup", folder=name)
+            shutil.rmtree(name, ignore_errors=True)
+            self.catalog.forget_backup(name)
 
 
 def _lock(data_dir: FilePath) -> int:

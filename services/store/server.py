@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-from orrery.store.v1 import store_pb2, store_pb2_grpc
+from orrery.store.v1 import operations_pb2, operations_pb2_grpc, store_pb2, store_pb2_grpc
 
 from services.runtime.rpc import serve_threaded
 from services.store.engine import Engine
+from services.store.operations import OperationsServicer
 from services.store.service import StoreServicer
 from services.store.settings import Settings, load_settings
 
 SERVICE_NAME = store_pb2.DESCRIPTOR.services_by_name["StoreService"].full_name
+OPERATIONS_NAME = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,12 @@ def run(settings: StoreSettings) -> None:
 
     def register(server: grpc.Server) -> None:
         store_pb2_grpc.add_StoreServiceServicer_to_server(StoreServicer(engine), server)
+        operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsServicer(engine), server)
 
     serve_threaded(
         settings.listen,
         register,
-        (SERVICE_NAME,),
+        (SERVICE_NAME, OPERATIONS_NAME),
         workers=settings.settings.admission.running,
         on_stop=engine.close,
     )

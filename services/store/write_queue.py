@@ -7,6 +7,7 @@ of its own, and commits once. The others find themselves answered.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -66,6 +67,17 @@ class WriteQueue:
                 for group in _groups(batch):
                     self._commit(group)
         return mine.future.result()
+
+    @contextmanager
+    def held(self) -> Iterator[apsw.Connection]:
+        """Hold all writes, those answered before being committed, and give their connection, outside a transaction.
+
+        Raises `QueueClosedError` after `close`.
+        """
+        with self._leading:
+            if self._closed:
+                raise QueueClosedError
+            yield self._connection
 
     def close(self) -> None:
         """Wait for the write under way, then refuse all others and close the connection."""

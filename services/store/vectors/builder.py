@@ -62,6 +62,7 @@ class IndexBuilder:
         # Slots and tombstones of the graph that is on disk.
         self._on_disk = (0, 0)
         self._no_room = False
+        self._asked = False
 
     def restored(self, graph: GraphIndex) -> None:
         """Note that a graph is on disk as it is."""
@@ -73,6 +74,10 @@ class IndexBuilder:
         if graph is None:
             return self.index.waiting > self.index.settings.exact_below
         return self.index.waiting > _TAIL or (self._too_many_tombstones(graph) and not self._no_room)
+
+    def ask_for_rebuild(self) -> None:
+        """Have the graph built anew if it has any tombstone, whatever their share."""
+        self._asked = True
 
     def stop(self) -> None:
         """Have `work` return at the next portion."""
@@ -92,6 +97,7 @@ class IndexBuilder:
         self._drain(graph)
         if self._too_many_tombstones(graph) and not self._stopped.is_set():
             self._rebuild(graph)
+        self._asked = False
         current = self.index.graph
         if current is not None and not self._stopped.is_set():
             self._snapshot(current, _SNAPSHOT_SHARE)
@@ -161,7 +167,7 @@ class IndexBuilder:
     # --- anew ---
 
     def _too_many_tombstones(self, graph: GraphIndex) -> bool:
-        return graph.tombstones > self.index.settings.rebuild_share * graph.slots
+        return graph.tombstones > (0 if self._asked else self.index.settings.rebuild_share * graph.slots)
 
     def _rebuild(self, old: GraphIndex) -> None:
         """Build a graph of what lives, and search that one; of few vectors, none."""

@@ -104,6 +104,7 @@ class FlatIndex:
     def compact(self) -> None:
         """Give back the room kept for more."""
         self._rows = self._rows[: max(len(self), _FIRST_CAPACITY)].copy()
+        self._places = Places(self._places.positions)
 
     def search(self, queries: Vectors, limit: int, selected: Positions | None = None) -> list[Ranked]:
         """Return the `limit` nearest to each prepared query float32[q, d], among the selected positions.

@@ -249,7 +249,7 @@ class VectorIndex:
             if self._graph is graph:
                 self._effort = effort
 
-    def shrink(self) -> None:
+    def compact(self) -> None:
         """Give back memory kept for more vectors."""
         with self._lock.writing():
             self._tail.compact()

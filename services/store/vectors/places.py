@@ -87,8 +87,6 @@ class Places:
         self._by_slot[filled] = self._by_slot[moved]
         self._by_position[self._by_slot[filled] - self._base] = filled
         self._count = count
-        if count < len(self._by_slot) // 4:
-            self._by_slot = self._by_slot[: max(count, _FIRST_CAPACITY)].copy()
         return filled, moved
 
     def _reach(self, first: int, last: int) -> None:
@@ -108,5 +106,6 @@ class Places:
         self._by_slot, self._count = positions.copy(), len(positions)
         held = np.flatnonzero(positions != ABSENT)
         if len(held):
-            self._reach(int(positions[held].min()), int(positions[held].max()))
+            first, last = int(positions[held].min()), int(positions[held].max())
+            self._base, self._by_position = first, np.full(last - first + 1, ABSENT, np.int32)
             self._by_position[positions[held] - self._base] = held

@@ -9,7 +9,8 @@ import pytest
 from services.documents.indexing import Indexing
 from services.documents.rules import DocumentLimits
 from services.runtime.errors import DataApiError
-from services.store.catalog import FORMAT_VERSION, Catalog, FormatError
+from services.store.catalog import FORMAT, Catalog
+from services.store.migrations import FormatError
 from services.store.records import CollectionSettings, VectorSettings
 from services.store.vectors.similarity import Metric
 
@@ -131,7 +132,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "catalog.db"
     Catalog(path).close()
     connection = apsw.Connection(str(path))
-    connection.execute(f"PRAGMA user_version = {FORMAT_VERSION + 1}")
+    connection.execute(f"PRAGMA user_version = {FORMAT.version + 1}")
     connection.close()
 
     with pytest.raises(FormatError, match="newer Orrery"):
