@@ -262,7 +262,7 @@ def test_a_collection_that_could_not_be_opened_says_why(stub: Any, engine: Engin
     engine.folder(entry.uid).mkdir(parents=True)
     file = open_database(engine.folder(entry.uid) / FILE_NAME, create=True)
     create_tables(file)
-    file.execute("ALTER TABLE documents RENAME TO gone")
+    file.execute("ALTER TABLE documents RENAME COLUMN sequence TO gone")
     file.close()
     assert figures(stub).state == pb.COLLECTION_STATE_NOT_OPENED
 
