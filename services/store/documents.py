@@ -21,7 +21,7 @@ from services.store.algebra import FilterAlgebra
 from services.store.bitmaps import Bitmaps, positions_of
 from services.store.conditions import ALL_VALUES, KeyRange, keys_of
 from services.store.filter_index import Change, FilterIndex, PostingChanges
-from services.store.filter_sql import FilterCompiler, Sql
+from services.store.filter_sql import ESTIMATE_LIMIT, FilterCompiler, Sql
 from services.store.filters import Filter, Range, conjuncts
 from services.store.ordering import SortField, order_terms
 from services.store.postings import IndexedRecord, Posting, indexed_record
@@ -55,8 +55,6 @@ INSERT INTO writes VALUES (0);
 #: Version of a collection's file; the catalogue's format version covers it. 0 is a file without tables.
 _TABLES_VERSION = 1
 _COLUMNS = "d.position, d.id_key, d.json, d.vector, d.literal, d.vectorize, d.lexical"
-#: How far a condition's postings are counted to find the most selective one.
-_ESTIMATE_LIMIT = 1000
 _LOAD_ROWS = 4096
 #: Numbers of paths that one connection remembers; beyond, it forgets them all and looks them up again.
 _REMEMBERED_PATHS = 10_000
@@ -135,6 +133,8 @@ class DocumentTables:
         terms = order_terms(fields, self._indexing, self._known_path)
         ordered = f"ORDER BY {terms.text} LIMIT ? OFFSET ?"
         members = self._members(filter_, whole=True)
+        if members is not None and not members:
+            return []
         if members is None:
             where = self._filters.where(filter_)
             sql = f"SELECT d.position FROM documents AS d WHERE {where.text} {ordered}"
@@ -300,8 +300,9 @@ class DocumentTables:
         self._path_numbers[path] = number
 
     def _estimate(self, positions: Sql) -> int:
-        sql = f"SELECT count(*) FROM (SELECT 1 FROM ({positions.text}) LIMIT {_ESTIMATE_LIMIT})"
-        return int(self._value(sql, positions.bindings))
+        # A limit that is bound would have SQLite plan anew each time.
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM ({positions.text}) LIMIT {ESTIMATE_LIMIT})"
+        return self._value(sql, positions.bindings)
 
     def _value(self, sql: str, bindings: Sequence[int | bytes] = ()) -> int:
         return next(int(value) for (value,) in self.connection.execute(sql, bindings))
