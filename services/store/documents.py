@@ -265,7 +265,7 @@ class DocumentTables:
     def _add_postings(self, position: int, postings: set[tuple[int, bytes]]) -> None:
         self.connection.executemany(
             "INSERT INTO postings (path, key, document) VALUES (?, ?, ?)",
-            ((path, key, position) for path, key in postings),
+            [(path, key, position) for path, key in postings],
         )
 
     def _remove_postings(self, position: int, postings: set[tuple[int, bytes]]) -> None:
@@ -275,7 +275,8 @@ class DocumentTables:
         )
 
     def _numbered(self, postings: set[Posting]) -> set[tuple[int, bytes]]:
-        return {(self._path_number(path), key) for path, key in postings}
+        known = self._path_numbers
+        return {(known.get(path) or self._path_number(path), key) for path, key in postings}
 
     def _known_path(self, path: Path) -> int | None:
         number = self._path_numbers.get(path)
