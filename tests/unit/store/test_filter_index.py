@@ -28,11 +28,11 @@ def held(index: FilterIndex, section: Section, sequence: int) -> list[int] | Non
 
 
 def added(sequence: int, position: int, path: int, key: bytes) -> PostingChanges:
-    return PostingChanges(sequence, documents=[Change(position, [], [(path, key)], 1)])
+    return PostingChanges(sequence, documents=[Change(position, [], [(path, key, position)], 1)])
 
 
 def removed(sequence: int, position: int, path: int, key: bytes) -> PostingChanges:
-    return PostingChanges(sequence, documents=[Change(position, [(path, key)], [], -1)])
+    return PostingChanges(sequence, documents=[Change(position, [(path, key, position)], [], -1)])
 
 
 # --- in step with writes ---
@@ -65,7 +65,9 @@ def test_a_posting_that_comes_back_is_there() -> None:
 def test_a_value_that_moves_within_a_range_stays_in_it() -> None:
     index = index_with(A_TO_M, [1, 2])
 
-    index.apply(PostingChanges(6, documents=[Change(1, [(2, b"b")], [(2, b"c")]), Change(2, [(2, b"b")], [(2, b"m")])]))
+    stays = Change(1, [(2, b"b", 1)], [(2, b"c", 1)])
+    leaves = Change(2, [(2, b"b", 2)], [(2, b"m", 2)])
+    index.apply(PostingChanges(6, documents=[stays, leaves]))
 
     assert held(index, A_TO_M, 6) == [1]
 
@@ -259,7 +261,7 @@ def test_what_is_noted_counts() -> None:
     index.start(1)
     load(index, RED, [], 1)
 
-    documents = [Change(position, [], [(1, b"red")], 1) for position in range(1000)]
+    documents = [Change(position, [], [(1, b"red", position)], 1) for position in range(1000)]
     index.apply(PostingChanges(2, documents=documents))
 
     assert index.size <= 20_000
