@@ -27,6 +27,8 @@ TAG_DATE = b"\x50"
 _EXPONENT_BIAS = 1 << 63
 _ALL_ONES = (1 << 64) - 1
 _COMPLEMENT = bytes(255 - byte for byte in range(256))
+#: Turns the digits of `Decimal.as_tuple`, as bytes, into their characters.
+_DIGITS = bytes.maketrans(bytes(range(10)), b"0123456789")
 
 
 class Timestamp(NamedTuple):
@@ -109,19 +111,19 @@ def _number_key(number: int | Decimal) -> bytes:
     the complement of its absolute value, ended by 0xFF so that more digits mean less.
     """
     if isinstance(number, int):
-        sign = number < 0
-        text = str(-number if sign else number)
-        digits = text.rstrip("0")
+        negative = number < 0
+        text = b"%d" % (-number if negative else number)
         exponent = len(text)
     else:
-        sign, figures, scale = number.as_tuple()  # type: ignore[assignment]
-        text = "".join(map(str, figures)).lstrip("0")
-        digits = text.rstrip("0")
+        sign, figures, scale = number.as_tuple()
+        negative = bool(sign)
+        text = bytes(figures).translate(_DIGITS).lstrip(b"0")
         exponent = len(text) + int(scale)
+    digits = text.rstrip(b"0")
     if not digits:
         return b"\x80"
-    magnitude = (exponent + _EXPONENT_BIAS).to_bytes(8, "big") + digits.encode()
-    if sign:
+    magnitude = (exponent + _EXPONENT_BIAS).to_bytes(8, "big") + digits
+    if negative:
         return b"\x40" + magnitude.translate(_COMPLEMENT) + b"\xff"
     return b"\xc0" + magnitude
 
@@ -146,14 +148,20 @@ def composite_key(value: JsonValue) -> bytes:
     Equal means: the same values in the same order, members included, numbers by value. (A 128-bit digest: equal
     keys of different values are not to be expected.)
     """
-    return TAG_COMPOSITE + blake2b(encode(_canonical(value)), digest_size=16).digest()
+    return canonical_key(canonical(value))
 
 
-def _canonical(value: JsonValue) -> JsonValue:
+def canonical_key(form: JsonValue) -> bytes:
+    """Return the composite key of an array or object by its canonical form."""
+    return TAG_COMPOSITE + blake2b(encode(form), digest_size=16).digest()
+
+
+def canonical(value: JsonValue) -> JsonValue:
+    """Return the form of a value that is the same JSON exactly for equal values."""
     if isinstance(value, list):
-        return [_canonical(item) for item in value]
+        return [canonical(item) for item in value]
     if isinstance(value, dict):
-        return {name: _canonical(item) for name, item in value.items()}
+        return {name: canonical(item) for name, item in value.items()}
     if isinstance(value, Decimal | int) and not isinstance(value, bool):
         return {"": _number_key(value).hex()}
     return value
@@ -161,6 +169,8 @@ def _canonical(value: JsonValue) -> JsonValue:
 
 def value_key(value: JsonValue) -> bytes:
     """Return the key of any value: its order key when it is a scalar, else its composite key."""
+    if isinstance(value, str):
+        return TAG_STRING + _string_key(value)
     try:
         return order_key(scalar_of(value))
     except ValueError:

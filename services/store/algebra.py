@@ -13,11 +13,14 @@ from services.documents.indexing import Indexing
 from services.documents.paths import ID, Path, format_path
 from services.store.bitmaps import Bitmaps
 from services.store.conditions import Condition, Keys, id_keys, keys_of
-from services.store.filter_sql import SPECIAL_COLUMNS
-from services.store.filters import AllOf, AnyOf, Exists, Filter, In, MatchesText, Not, conjuncts
+from services.store.filter_sql import FEW_ENOUGH, SPECIAL_COLUMNS
+from services.store.filters import AllOf, AnyOf, Exists, Filter, In, MatchesText, Not, Range, Size, conjuncts
 
 #: Documents that SQL tests one by one no slower than bitmaps are loaded.
 _FEW = 1000
+
+#: What `explain` says of a condition whose bitmap is held, and of one whose bitmap is not.
+_STATES = ("IN MEMORY", "TO BE LOADED")
 
 _Source = Callable[[Condition], BitMap64]
 
@@ -46,21 +49,21 @@ class FilterAlgebra:
         if not self._possible(filter_):
             return None
         self._bitmaps.begin()
-        try:
-            return self._evaluated(filter_, self._held)
-        except _NotHeldError:
-            return self._evaluated(filter_, self._of) if self._pays(filter_, whole=whole) else None
+        held = self._evaluated_from_memory(filter_)
+        if held is not None:
+            return held
+        return self._evaluated(filter_, self._of) if self._pays(filter_, whole=whole) else None
 
     def explain(self, filter_: Filter) -> list[str] | None:
         """Return how the positions of a page are found, a line for each condition; None where it is by SQL."""
         if not self._possible(filter_):
             return None
         self._bitmaps.begin()
-        states = [(condition, self._is_held(condition)) for condition in _conditions(filter_)]
-        if not all(held for _, held in states) and not self._pays(filter_, whole=False):
+        if self._evaluated_from_memory(filter_) is None and not self._pays(filter_, whole=False):
             return None
+        states = [(condition, self._evaluated_from_memory(condition)) for condition in _conditions(filter_)]
         return [
-            f"BITMAP {type(condition).__name__} {format_path(condition.path)} {'IN MEMORY' if held else 'TO BE LOADED'}"
+            f"BITMAP {type(condition).__name__} {format_path(condition.path)} {_STATES[held is None]}"
             for condition, held in states
         ]
 
@@ -72,6 +75,8 @@ class FilterAlgebra:
 
     def _pays(self, filter_: Filter, *, whole: bool) -> bool:
         """Tell whether loading the bitmaps of a filter's conditions pays."""
+        if _all_read(filter_):
+            return True
         most = self._most(filter_)
         if most is not None:
             return most >= _FEW
@@ -87,10 +92,16 @@ class FilterAlgebra:
         if isinstance(filter_, Not) or (isinstance(filter_, Exists) and filter_.path == ID):
             return None
         parts = conjuncts(filter_)
-        if parts != (filter_,):
-            return min((size for part in parts if (size := self._most(part)) is not None), default=None)
-        assert isinstance(filter_, Condition)
-        return self._size(filter_)
+        if len(parts) == 1 and isinstance(parts[0], Condition):
+            return self._size(parts[0])
+        least = None
+        for part in parts:
+            size = self._most(part)
+            if size is not None:
+                least = size if least is None else min(least, size)
+                if least <= FEW_ENOUGH:
+                    break
+        return least
 
     def _size(self, condition: Condition) -> int:
         if condition.path == ID:
@@ -99,6 +110,12 @@ class FilterAlgebra:
         return 0 if number is None else self._bitmaps.count(number, keys, _FEW)
 
     # --- evaluation ---
+
+    def _evaluated_from_memory(self, filter_: Filter) -> BitMap64 | None:
+        try:
+            return self._evaluated(filter_, self._held)
+        except _NotHeldError:
+            return None
 
     def _evaluated(self, filter_: Filter, source: _Source) -> BitMap64:
         if isinstance(filter_, AnyOf):
@@ -136,16 +153,16 @@ class FilterAlgebra:
             return BitMap64() if number is None else self._bitmaps.of(number, keys)
         return self._bitmaps.documents() if isinstance(condition, Exists) else self._bitmaps.of_ids(id_keys(condition))
 
-    def _is_held(self, condition: Condition) -> bool:
-        try:
-            self._held(condition)
-        except _NotHeldError:
-            return False
-        return True
-
     def _place(self, condition: Condition) -> tuple[Keys, int | None]:
         """Return the keys of a condition's postings, and its path's number."""
         return keys_of(condition, self._indexing), self._path_number(condition.path)
+
+
+def _all_read(filter_: Filter) -> bool:
+    """Tell whether whatever answers a filter reads all the postings of its conditions."""
+    if isinstance(filter_, AnyOf):
+        return all(map(_all_read, filter_.filters))
+    return isinstance(filter_, In | Range | Exists | Size) and filter_.path != ID
 
 
 def _only_postings(filter_: Filter) -> bool:

@@ -16,6 +16,8 @@ from services.store.vectors.places import Positions
 _WORTH_KEEPING = 256
 #: Keys of one condition that are kept however few positions they have, once all of them together are worth it.
 _COMPANIONS = 4
+#: Keys of one condition that are considered for keeping.
+_MOST_CLAIMED = 100
 
 
 class Bitmaps:
@@ -77,7 +79,7 @@ class Bitmaps:
         claimed: dict[Section, Entry] = {}
         try:
             # Announced before they are read, so that no write is missed in between.
-            for section in sections if len(sections) <= _WORTH_KEEPING else ():
+            for section in sections[:_MOST_CLAIMED]:
                 if (entry := self._index.claim(section, self._sequence)) is not None:
                     claimed[section] = entry
             bitmaps = self._read_sections(path, sections)
@@ -98,6 +100,8 @@ class Bitmaps:
         if (end := sections[0].end) is not None:
             (section,) = sections
             return {section: self._read(postings_of_keys(path, KeyRange(section.first, end)))}
+        if len(sections) <= _COMPANIONS:
+            return {section: self._read(postings_of_keys(path, (section.first,))) for section in sections}
         marks = ", ".join("?" * len(sections))
         sql = f"SELECT key, group_concat(document) FROM postings WHERE path = ? AND key IN ({marks}) GROUP BY key"
         rows = self._connection.execute(sql, (path, *(section.first for section in sections)))
@@ -111,6 +115,7 @@ class Bitmaps:
         return BitMap64() if text is None else _bitmap(str(text))
 
     def _count(self, query: Sql, limit: int) -> int:
+        # A limit that is bound would have SQLite plan anew each time.
         return self._number(f"SELECT count(*) FROM (SELECT 1 FROM ({query.text}) LIMIT {limit})", query.bindings)
 
     def _number(self, sql: str, bindings: Sequence[int | bytes] = ()) -> int:

@@ -22,11 +22,11 @@ from services.store.algebra import FilterAlgebra
 from services.store.bitmaps import Bitmaps, positions_of
 from services.store.conditions import ALL_VALUES, KeyRange, keys_of
 from services.store.filter_index import Change, FilterIndex, PostingChanges
-from services.store.filter_sql import FilterCompiler, Sql
+from services.store.filter_sql import ESTIMATE_LIMIT, FilterCompiler, Sql
 from services.store.filters import Filter, Range, conjuncts
 from services.store.migrations import FileFormat
 from services.store.ordering import SortField, order_terms
-from services.store.postings import IndexedRecord, Posting, indexed_record
+from services.store.postings import IndexedRecord, indexed_record
 from services.store.records import Record, StoredVector
 from services.store.sort_walk import SortWalk
 from services.store.vectors.places import Positions
@@ -57,8 +57,6 @@ INSERT INTO writes VALUES (0);
 #: The form of a collection's file.
 FORMAT = FileFormat(_SCHEMA)
 _COLUMNS = "d.position, d.id_key, d.json, d.vector, d.literal, d.vectorize, d.lexical"
-#: How far a condition's postings are counted to find the most selective one.
-_ESTIMATE_LIMIT = 1000
 #: Numbers of paths that one connection remembers; beyond, it forgets them all and looks them up again.
 _REMEMBERED_PATHS = 10_000
 
@@ -137,6 +135,8 @@ class DocumentTables:
         terms = order_terms(fields, self._indexing, self._known_path)
         ordered = f"ORDER BY {terms.text} LIMIT ? OFFSET ?"
         members = self._members(filter_, whole=True)
+        if members is not None and not members:
+            return []
         if members is None:
             where = self._filters.where(filter_)
             sql = f"SELECT d.position FROM documents AS d WHERE {where.text} {ordered}"
@@ -216,9 +216,9 @@ class DocumentTables:
         if not self.connection.changes():
             return None
         position = self.connection.last_insert_rowid()
-        postings = self._numbered(document.postings)
-        self._add_postings(position, postings)
-        self.changes.documents.append(Change(position, (), postings, 1))
+        known = self._path_numbers
+        added = [(known.get(path) or self._path_number(path), key, position) for path, key in document.postings]
+        self._change_postings(Change(position, (), added, 1))
         return position
 
     def replace(self, row: Row, record: Record) -> None:
@@ -229,19 +229,21 @@ class DocumentTables:
             (self._sequence, *_values(record), row.position),
         )
         if record.json != row.record.json:
-            wanted = self._numbered(indexed_record(record, self._indexing).postings)
+            wanted = {
+                (self._path_number(path), key, row.position)
+                for path, key in indexed_record(record, self._indexing).postings
+            }
             sql = "SELECT path, key FROM postings WHERE document = ?"
-            held = {(int(path), bytes(key)) for path, key in self.connection.execute(sql, (row.position,))}
-            removed, added = held - wanted, wanted - held
-            self._remove_postings(row.position, removed)
-            self._add_postings(row.position, added)
-            self.changes.documents.append(Change(row.position, removed, added))
+            held = {
+                (int(path), bytes(key), row.position) for path, key in self.connection.execute(sql, (row.position,))
+            }
+            self._change_postings(Change(row.position, held - wanted, wanted - held))
 
     def delete(self, position: int) -> None:
         """Delete a document."""
         self.connection.execute("DELETE FROM documents WHERE position = ?", (position,))
         sql = "DELETE FROM postings WHERE document = ? RETURNING path, key"
-        removed = [(int(path), bytes(key)) for path, key in self.connection.execute(sql, (position,))]
+        removed = [(int(path), bytes(key), position) for path, key in self.connection.execute(sql, (position,))]
         self.changes.documents.append(Change(position, removed, (), -1))
 
     def truncate(self) -> None:
@@ -271,20 +273,10 @@ class DocumentTables:
                     return keys
         return ALL_VALUES
 
-    def _add_postings(self, position: int, postings: set[tuple[int, bytes]]) -> None:
-        self.connection.executemany(
-            "INSERT INTO postings (path, key, document) VALUES (?, ?, ?)",
-            ((path, key, position) for path, key in postings),
-        )
-
-    def _remove_postings(self, position: int, postings: set[tuple[int, bytes]]) -> None:
-        self.connection.executemany(
-            "DELETE FROM postings WHERE path = ? AND key = ? AND document = ?",
-            ((path, key, position) for path, key in postings),
-        )
-
-    def _numbered(self, postings: set[Posting]) -> set[tuple[int, bytes]]:
-        return {(self._path_number(path), key) for path, key in postings}
+    def _change_postings(self, change: Change) -> None:
+        self.connection.executemany("DELETE FROM postings WHERE path = ? AND key = ? AND document = ?", change.removed)
+        self.connection.executemany("INSERT INTO postings (path, key, document) VALUES (?, ?, ?)", change.added)
+        self.changes.documents.append(change)
 
     def _known_path(self, path: Path) -> int | None:
         number = self._path_numbers.get(path)
@@ -309,8 +301,9 @@ class DocumentTables:
         self._path_numbers[path] = number
 
     def _estimate(self, positions: Sql) -> int:
-        sql = f"SELECT count(*) FROM (SELECT 1 FROM ({positions.text}) LIMIT {_ESTIMATE_LIMIT})"
-        return int(self._value(sql, positions.bindings))
+        # A limit that is bound would have SQLite plan anew each time.
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM ({positions.text}) LIMIT {ESTIMATE_LIMIT})"
+        return self._value(sql, positions.bindings)
 
     def _value(self, sql: str, bindings: Sequence[int | bytes] = ()) -> int:
         return next(int(value) for (value,) in self.connection.execute(sql, bindings))

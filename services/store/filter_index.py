@@ -48,14 +48,14 @@ DOCUMENTS = Section(0, b"")
 
 
 class Change(NamedTuple):
-    """What a write did to one document: postings (path number, key) that are gone or new, and whether it is itself.
+    """What a write did to one document: postings (path number, key, position) that are gone or new, and itself.
 
     `presence` is 1 for a document that is new, -1 for one that is gone, 0 for one that was there and stays.
     """
 
     position: int
-    removed: Iterable[tuple[int, bytes]]
-    added: Iterable[tuple[int, bytes]]
+    removed: Iterable[tuple[int, bytes, int]]
+    added: Iterable[tuple[int, bytes, int]]
     presence: int = 0
 
 
@@ -211,7 +211,7 @@ class FilterIndex:
             note(documents, change.presence > 0)
         # A value that moves within a range is removed first, then added.
         for postings, present in ((change.removed, False), (change.added, True)):
-            for path, key in postings:
+            for path, key, _ in postings:
                 of_path = self._paths.get(path)
                 if of_path is None:
                     continue

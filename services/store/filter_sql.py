@@ -34,6 +34,10 @@ class Sql:
 TRUE, FALSE = Sql("1"), Sql("0")
 _NOTHING = Sql("SELECT 0 WHERE 0")
 
+#: How far a condition's postings are counted to find the most selective one.
+ESTIMATE_LIMIT = 1000
+#: A condition with no more postings drives without a look at the others.
+FEW_ENOUGH = 16
 #: Columns of `documents` that the special paths stand for.
 SPECIAL_COLUMNS = {("$vector",): "d.vector", ("$vectorize",): "d.vectorize", ("$lexical",): "d.lexical"}
 
@@ -70,9 +74,19 @@ class FilterCompiler:
         sets = [(at, found) for at, part in enumerate(parts) if (found := self._set(part)) is not None]
         if not sets:
             return _and([self._test(part) for part in parts]), False
-        at, driver = sets[0] if len(sets) == 1 else min(sets, key=lambda item: self._estimate(item[1]))
+        at, driver = sets[0] if len(sets) == 1 else self._smallest(sets)
         tests = [self._test(part) for number, part in enumerate(parts) if number != at]
         return _and([Sql(f"d.position IN ({driver.text})", driver.bindings), *tests]), True
+
+    def _smallest(self, sets: Sequence[tuple[int, Sql]]) -> tuple[int, Sql]:
+        smallest, least = sets[0], ESTIMATE_LIMIT + 1
+        for numbered in sets:
+            size = self._estimate(numbered[1])
+            if size < least:
+                smallest, least = numbered, size
+            if least <= FEW_ENOUGH:
+                break
+        return smallest
 
     def _set(self, filter_: Filter) -> Sql | None:
         """Return a query for the positions that match, maybe repeated; None where no index gives them."""

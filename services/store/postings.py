@@ -10,7 +10,7 @@ from services.documents.codec import JsonObject, JsonValue, decode_object, encod
 from services.documents.indexing import EVERYTHING, Indexing
 from services.documents.paths import ID, Path
 from services.documents.rules import check_id
-from services.documents.values import extension_of, id_first, id_key, order_key, value_key
+from services.documents.values import canonical, canonical_key, extension_of, id_first, id_key, order_key, value_key
 from services.runtime.errors import DataApiError
 from services.store.records import Record
 
@@ -57,16 +57,40 @@ def postings_of(document: JsonObject, indexing: Indexing) -> set[Posting]:
     found: set[Posting] = set()
     if indexing.deny_all:
         return found
-    rules = None if indexing == EVERYTHING else indexing
+    everything = indexing == EVERYTHING
     for name, value in document.items():
-        if (name,) != ID:
-            _add(value, (name,), rules, found)
+        if (name,) == ID:
+            continue
+        if everything:
+            _add_whole(value, (name,), found)
+        else:
+            _add(value, (name,), indexing, found)
     return found
 
 
-def _add(value: JsonValue, path: Path, rules: Indexing | None, found: set[Posting]) -> None:
-    included = rules is None or rules.includes(path)
-    if not included and rules is not None and not rules.may_reach(path):
+def _add_whole(value: JsonValue, path: Path, found: set[Posting]) -> tuple[bytes, JsonValue]:
+    """Add all postings of a value; return its key and canonical form, which those of what it is within are made of."""
+    form: JsonValue
+    if isinstance(value, dict) and extension_of(value) is None:
+        form = {name: _add_whole(item, (*path, name), found)[1] for name, item in value.items()}
+        key = canonical_key(form)
+    elif isinstance(value, list):
+        below = [_add_whole(item, (*path, str(index)), found) for index, item in enumerate(value)]
+        form = [inner for _, inner in below]
+        key = canonical_key(form)
+        found.add((path, SIZE + order_key(len(value))))
+        found.update((path, ELEMENT + inner) for inner, _ in below)
+    else:
+        # At the top of a document nothing is made of the form.
+        form = canonical(value) if len(path) > 1 else None
+        key = value_key(value)
+    found.add((path, VALUE + key))
+    return key, form
+
+
+def _add(value: JsonValue, path: Path, rules: Indexing, found: set[Posting]) -> None:
+    included = rules.includes(path)
+    if not included and not rules.may_reach(path):
         return
     if included:
         found.add((path, VALUE + value_key(_indexed_part(value, path, rules))))
@@ -83,9 +107,9 @@ def _add(value: JsonValue, path: Path, rules: Indexing | None, found: set[Postin
             _add(item, (*path, name), rules, found)
 
 
-def _indexed_part(value: JsonValue, path: Path, rules: Indexing | None) -> JsonValue:
+def _indexed_part(value: JsonValue, path: Path, rules: Indexing) -> JsonValue:
     """Return a value without the members that are not indexed."""
-    if rules is None or not isinstance(value, dict | list) or extension_of(value) is not None:
+    if not isinstance(value, dict | list) or extension_of(value) is not None:
         return value
     if isinstance(value, list):
         return [_indexed_part(item, (*path, str(at)), rules) for at, item in enumerate(value)]

@@ -270,7 +270,7 @@ def test_a_collection_that_could_not_be_opened_says_why(stub: Any, engine: Engin
         engine.collection("d", "k", "c", "")
 
     assert figures(stub).state == pb.COLLECTION_STATE_DAMAGED
-    assert "no such column: vector" in figures(stub).problem
+    assert "no such column: sequence" in figures(stub).problem
     engine.drop_collection("d", "k", "c")
     engine.catalog.create_collection("d", "k", "c", VECTORS, b"", None)
     assert figures(stub).state == pb.COLLECTION_STATE_NOT_OPENED
