@@ -1,26 +1,11 @@
 """Figures of several rounds: medians with their spread, and ratios of runs of the same round."""
 
-import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from benchmarks.embedder.cases import Report, Run
+from benchmarks.spread import Spread
 
 Figure = Callable[[Run], float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of a figure over the rounds, and its extremes."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """Return the spread of at least one value."""
-        return cls(statistics.median(values), min(values), max(values))
 
 
 def runs_of(report: Report, case: str, contender: str) -> list[Run]:

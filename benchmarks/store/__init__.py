@@ -1,0 +1,1 @@
+"""Orrery's store beside its peers."""
