@@ -4,6 +4,7 @@ Each process gets an environment without proxies and without settings of its own
 is ended by its id. Temporary folders go with them.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -68,9 +69,13 @@ class Processes:
         variables: Mapping[str, str] | None = None,
         *,
         pipe: bool = False,
+        commanded: bool = False,
         user: str | None = None,
     ) -> subprocess.Popen[str]:
-        """Start a process; with `pipe` its output can be read, with `user` it runs as another one."""
+        """Start a process; with `pipe` its output can be read.
+
+        With `commanded` it can be written to; with `user` it runs as that one.
+        """
         # What a process says when it is started again belongs to the same run.
         log = self._stack.enter_context(self.log(name).open("a" if name in self._started else "w"))
         self._started.add(name)
@@ -78,7 +83,7 @@ class Processes:
             command,
             cwd=ROOT,
             env=self.environment(variables),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if commanded else subprocess.DEVNULL,
             stdout=subprocess.PIPE if pipe else log,
             stderr=log,
             text=True,
@@ -115,8 +120,10 @@ def end(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 def group_of(user: str) -> int:

@@ -6,7 +6,8 @@ from benchmarks import chart
 from benchmarks.chart import Line, Panel
 from benchmarks.embedder.cases import CASES, Report, Run
 from benchmarks.embedder.contenders import TITLES
-from benchmarks.embedder.figures import runs_of, spread
+from benchmarks.embedder.figures import runs_of
+from benchmarks.spread import spread
 
 _COLOURS = {"httpx": chart.GREY, "aiohttp": chart.BLUE, "litellm": chart.RED, "orrery": chart.GREEN}
 

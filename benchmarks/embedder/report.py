@@ -7,14 +7,12 @@ from benchmarks.embedder.contenders import TITLES
 from benchmarks.embedder.figures import (
     caller_cpu,
     contender_cpu,
-    ratio,
     runs_of,
-    spread,
     texts_upstream_per_1000,
     upstream_per_1000,
 )
 from benchmarks.section import NONE, cell, table
-from benchmarks.spread import Spread
+from benchmarks.spread import Spread, ratio, spread
 
 # --- parts ------------------------------------------------------------------
 

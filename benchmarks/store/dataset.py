@@ -23,6 +23,8 @@ QUERIES, RESERVE = 1_000, 2_000
 #: The first queries choose each contender's effort; what is measured is measured with the others.
 TUNING_QUERIES = 200
 TOP = 10
+#: Documents of which the smallest category can fill an answer.
+LEAST = 1_000
 
 #: Categories, and of a hundred documents how many are in each.
 SHARES = {"rare": 1, "some": 10, "half": 50, "rest": 39}
@@ -116,8 +118,8 @@ def categories(count: int) -> NDArray[np.int64]:
 
 def prepare(kind: Kind, size: int, home: Path, say: Callable[[str], None]) -> Path:
     """Return the folder of some data, made where it is not there."""
-    if size % 100:
-        raise ValueError("the number of documents must be a multiple of 100, for its shares to be exact")
+    if size % 100 or size < LEAST:
+        raise ValueError(f"documents must be a multiple of 100, for exact shares, and at least {LEAST:,}")
     folder = home / f"{kind}-{size}"
     if (folder / "manifest.json").exists():
         return folder
