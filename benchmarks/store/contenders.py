@@ -24,8 +24,6 @@ class Contender:
     efforts: tuple[float, ...] = field(default=())
     tuned: bool = False
     """Whether it searches with the least effort that reaches the recall, and not as it is by default."""
-    default_effort: float | None = None
-    """What it is set to again for everything but the chart, where a collection keeps its effort."""
     in_peers: bool = False
     """Whether its client is in the peers' environment."""
 
@@ -62,7 +60,7 @@ CONTENDERS = (
         chart.GREY,
         "faiss",
         mixes=False,
-        efforts=(16, 24, 32, 48, 64, 96, 128, 192, 256),
+        efforts=(16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048),
         tuned=True,
     ),
     Contender("faiss-flat", "FAISS flat", chart.BLACK, "faiss", mixes=False),
