@@ -9,8 +9,9 @@ HTTP   ?= 127.0.0.1:8181
 # Options of the benchmarks, such as BENCH='--seconds 2 --rounds 1'.
 BENCH  ?=
 PEERS  := build/benchmarks/peers
+STORE_PEERS := build/benchmarks/store-peers
 
-.PHONY: help venv protos demo up test check compatibility bench-embedder clean
+.PHONY: help venv protos demo up test check compatibility bench-embedder bench-store clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,6 +52,14 @@ bench-embedder: $(STAMP) $(PEERS)/.installed ## measure the embedder beside dire
 $(PEERS)/.installed: benchmarks/embedder/requirements.txt benchmarks/embedder/constraints.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	PIP_CONSTRAINT=$(CURDIR)/benchmarks/embedder/constraints.txt $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/embedder/requirements.txt
+	touch $@
+
+bench-store: $(STAMP) $(STORE_PEERS)/.installed ## measure the store beside pgvector, Chroma and FAISS, write benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.store $(BENCH)
+
+$(STORE_PEERS)/.installed: benchmarks/store/requirements.txt benchmarks/store/constraints.txt
+	test -x $(STORE_PEERS)/bin/python || $(PYTHON) -m venv $(STORE_PEERS)
+	PIP_CONSTRAINT=$(CURDIR)/benchmarks/store/constraints.txt $(STORE_PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/store/requirements.txt
 	touch $@
 
 clean: ## remove what the build made

@@ -12,13 +12,18 @@ import msgspec
 
 from benchmarks.embedder.cases import CASES, Case, Report, Run, Task
 from benchmarks.embedder.chart import draw
-from benchmarks.embedder.contenders import BUILD, ROOT, TITLES, Contender, Processes, StartError, run_load
-from benchmarks.embedder.machine import machine, versions
-from benchmarks.embedder.procfs import usage
-from benchmarks.embedder.report import section, write_section
+from benchmarks.embedder.contenders import PEERS, TITLES, Contender, Contenders
+from benchmarks.embedder.report import section
+from benchmarks.machine import ROOT, machine, versions
+from benchmarks.processes import BUILD, StartError
+from benchmarks.procfs import usage
+from benchmarks.section import write_section
 
 #: Longer than any measurement may take beyond its calls, in seconds.
 _SPARE_SECONDS = 90.0
+#: Whose versions the figures depend on.
+_OWN_PACKAGES = ("httpx", "aiohttp", "grpcio", "numpy", "msgspec")
+_PEER_PACKAGES = ("litellm", "uvicorn", "openai", "uvloop")
 
 
 def _arguments() -> argparse.Namespace:
@@ -52,35 +57,35 @@ def _contenders(case: Case, wanted: Sequence[str]) -> list[str]:
     return [name for name in wanted if name != "litellm-cache" or case.repeated]
 
 
-def _measure(arguments: argparse.Namespace, processes: Processes) -> tuple[dict[str, float], list[Run]]:
+def _measure(arguments: argparse.Namespace, contenders: Contenders) -> tuple[dict[str, float], list[Run]]:
     cases = [case for case in CASES if arguments.cases is None or case.name in arguments.cases]
     wanted = [name for name in TITLES if arguments.contenders is None or name in arguments.contenders]
-    processes.start_provider()
+    contenders.start_provider()
     started: dict[str, Contender] = {}
     for name in wanted:
         if any(name in _contenders(case, wanted) for case in cases):
             _say(f"starting {TITLES[name]}")
-            started[name] = processes.start(name)
+            started[name] = contenders.start(name)
     idle = {name: usage(item.pid).resident_mib for name, item in started.items() if item.pid is not None}
     runs: list[Run] = []
     for case in cases:
         for number in range(1, arguments.rounds + 1):
             for name in _contenders(case, wanted):
-                run = _one(arguments, processes, started[name], case, number)
+                run = _one(arguments, contenders, started[name], case, number)
                 runs.append(run)
                 _say(_progress(run, arguments.rounds))
     return idle, runs
 
 
-def _one(arguments: argparse.Namespace, processes: Processes, contender: Contender, case: Case, number: int) -> Run:
+def _one(arguments: argparse.Namespace, contenders: Contenders, contender: Contender, case: Case, number: int) -> Run:
     task = Task(
         contender=contender.name,
         speech=contender.speech,
         target=contender.target,
         key=contender.key,
         pid=contender.pid,
-        provider_url=processes.provider_url,
-        provider_pid=processes.provider_pid,
+        provider_url=contenders.provider_url,
+        provider_pid=contenders.provider_pid,
         case=case,
         round=number,
         seconds=arguments.seconds,
@@ -90,7 +95,7 @@ def _one(arguments: argparse.Namespace, processes: Processes, contender: Contend
         requests_per_minute=arguments.requests_per_minute,
     )
     longest = case.stretch * arguments.seconds + arguments.warm_up + 2 * arguments.call_seconds + _SPARE_SECONDS
-    return msgspec.json.decode(run_load(msgspec.json.encode(task), longest), type=Run)
+    return msgspec.json.decode(contenders.run_load(msgspec.json.encode(task), longest), type=Run)
 
 
 def _progress(run: Run, rounds: int) -> str:
@@ -113,10 +118,11 @@ def main() -> int:
     else:
         # Ended from outside, the processes are still ended in turn.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        begin, found, versions_found = time.monotonic(), machine(), versions()
+        begin, found = time.monotonic(), machine()
+        versions_found = versions(_OWN_PACKAGES, _PEER_PACKAGES, PEERS, "benchmarks/embedder")
         try:
-            with Processes(BUILD / "logs") as processes:
-                idle, runs = _measure(arguments, processes)
+            with Contenders(BUILD / "logs") as contenders:
+                idle, runs = _measure(arguments, contenders)
         except StartError as problem:
             _say(f"benchmark: {problem}")
             return 1

@@ -1,46 +1,11 @@
-"""Figures of several rounds: medians with their spread, and ratios of runs of the same round."""
-
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+"""The measurements of a contender, and the figures that are made of more than one of their fields."""
 
 from benchmarks.embedder.cases import Report, Run
-
-Figure = Callable[[Run], float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of a figure over the rounds, and its extremes."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """Return the spread of at least one value."""
-        return cls(statistics.median(values), min(values), max(values))
 
 
 def runs_of(report: Report, case: str, contender: str) -> list[Run]:
     """Return the measurements of a contender under a case, in the order of the rounds."""
     return [run for run in report.runs if (run.case, run.contender) == (case, contender)]
-
-
-def spread(runs: Sequence[Run], figure: Figure) -> Spread | None:
-    """Return the spread of a figure; None where no run has it."""
-    values = [value for run in runs if (value := figure(run)) is not None]
-    return Spread.of(values) if values else None
-
-
-def ratio(runs: Sequence[Run], others: Sequence[Run], figure: Figure) -> Spread | None:
-    """Return the spread of a figure relative to another contender's of the same round."""
-    by_round = {run.round: figure(run) for run in others}
-    values = [
-        value / other for run in runs if (value := figure(run)) is not None and (other := by_round.get(run.round))
-    ]
-    return Spread.of(values) if values else None
 
 
 def upstream_per_1000(run: Run) -> float | None:

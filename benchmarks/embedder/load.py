@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmarks.embedder.cases import EXPONENT, VOCABULARY, Run, Task
 from benchmarks.embedder.clients import CallFailedError, Client, Vectors, make_client
-from benchmarks.embedder.procfs import Usage, usage
 from benchmarks.embedder.provider import Counts
 from benchmarks.embedder.vectors import DIMENSION, vector
+from benchmarks.procfs import Usage, usage
 
 #: Of this many calls, one has its vectors compared; of a call of many texts, this many vectors.
 _COMPARE_EVERY = 16

@@ -1,47 +1,18 @@
 """The section of RESULTS.md: what was measured on what, the targets, and two tables for each case."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from benchmarks.embedder.cases import CASES, Case, Report, Run
 from benchmarks.embedder.contenders import TITLES
 from benchmarks.embedder.figures import (
-    Spread,
     caller_cpu,
     contender_cpu,
-    ratio,
     runs_of,
-    spread,
     texts_upstream_per_1000,
     upstream_per_1000,
 )
-
-_TITLE = "# Results of the benchmarks\n"
-#: In the place of a figure that there is none of.
-_NONE = "-"
-
-
-def _number(value: float) -> str:
-    """Return a number with about three digits that count."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    if abs(value) >= 10:
-        return f"{value:.1f}"
-    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
-
-
-def _cell(found: Spread | None, alone: bool = False, unit: str = "") -> str:
-    if found is None:
-        return _NONE
-    if alone or found.low == found.high:
-        return _number(found.median) + unit
-    return f"{_number(found.median)}{unit} ({_number(found.low)} to {_number(found.high)})"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
+from benchmarks.section import NONE, cell, table
+from benchmarks.spread import Spread, ratio, spread
 
 # --- parts ------------------------------------------------------------------
 
@@ -81,7 +52,7 @@ def _targets(report: Report) -> str:
 
     def row(what: str, target: str, found: Spread | None, met: Callable[[float], bool], unit: str) -> None:
         if found is not None:
-            rows.append([what, target, _cell(found, unit=unit), "met" if met(found.median) else "**not met**"])
+            rows.append([what, target, cell(found, unit=unit), "met" if met(found.median) else "**not met**"])
 
     one = runs_of(report, "callers-1", "orrery")
     for name, figure in (("p50", _added_p50(report)), ("p99", _added_p99(report))):
@@ -98,9 +69,9 @@ def _targets(report: Report) -> str:
         row(what, "at most 0.1 times", requests, lambda value: value <= 0.1, "x")
     if not rows:
         return ""
-    table = _table(["Orrery embedder", "target", "measured", ""], rows)
+    figures = table(["Orrery embedder", "target", "measured", ""], rows)
     return (
-        f"### Against the targets\n\nRatios are of runs of the same round; requests are for as many texts.\n\n{table}"
+        f"### Against the targets\n\nRatios are of runs of the same round; requests are for as many texts.\n\n{figures}"
     )
 
 
@@ -123,22 +94,22 @@ def _case(report: Report, case: Case) -> str:
     seen = [
         [
             TITLES[name],
-            _cell(spread(runs, lambda run: run.calls_per_second)),
-            _cell(spread(runs, _texts)),
-            _cell(spread(runs, _added_p50(report))),
-            _cell(spread(runs, _added_p99(report))),
+            cell(spread(runs, lambda run: run.calls_per_second)),
+            cell(spread(runs, _texts)),
+            cell(spread(runs, _added_p50(report))),
+            cell(spread(runs, _added_p99(report))),
             _failed(runs),
         ]
         for name, runs in found.items()
     ]
     columns: dict[str, Callable[[Sequence[Run]], str]] = {
-        "upstream requests per 1000 texts": lambda runs: _cell(spread(runs, upstream_per_1000), True),
-        "texts upstream per 1000 texts": lambda runs: _cell(spread(runs, texts_upstream_per_1000), True),
-        "refused upstream": lambda runs: _cell(spread(runs, lambda run: run.upstream_refused), True),
+        "upstream requests per 1000 texts": lambda runs: cell(spread(runs, upstream_per_1000), True),
+        "texts upstream per 1000 texts": lambda runs: cell(spread(runs, texts_upstream_per_1000), True),
+        "refused upstream": lambda runs: cell(spread(runs, lambda run: run.upstream_refused), True),
         "largest batch": lambda runs: f"{max(run.upstream_largest_batch for run in runs):,}",
-        "provider took ms": lambda runs: _cell(spread(runs, lambda run: run.held_ms), True),
-        "CPU ms/text": lambda runs: _cell(spread(runs, contender_cpu), True),
-        "caller's CPU ms/text": lambda runs: _cell(spread(runs, caller_cpu), True),
+        "provider took ms": lambda runs: cell(spread(runs, lambda run: run.held_ms), True),
+        "CPU ms/text": lambda runs: cell(spread(runs, contender_cpu), True),
+        "caller's CPU ms/text": lambda runs: cell(spread(runs, caller_cpu), True),
         "of a core: contender, caller, provider": _busy,
         "memory MiB (peak)": _memory,
     }
@@ -149,7 +120,7 @@ def _case(report: Report, case: Case) -> str:
     costs = [[TITLES[name], *(column(runs) for column in columns.values())] for name, runs in found.items()]
     head = ["", "calls/s", "texts/s", "added p50 ms", "added p99 ms", "failed calls"]
     note = f"{case.note}\n\n" if case.note else ""
-    return f"### {case.title}\n\n{note}{_table(head, seen)}\n{_table(['median of', *columns], costs)}"
+    return f"### {case.title}\n\n{note}{table(head, seen)}\n{table(['median of', *columns], costs)}"
 
 
 def _failed(runs: Sequence[Run]) -> str:
@@ -160,16 +131,16 @@ def _failed(runs: Sequence[Run]) -> str:
 def _busy(runs: Sequence[Run]) -> str:
     def share(seconds: Callable[[Run], float]) -> str:
         found = spread(runs, lambda run: 100 * seconds(run) / run.seconds)
-        return _NONE if found is None else f"{found.median:.0f} %"
+        return NONE if found is None else f"{found.median:.0f} %"
 
-    own = share(lambda run: run.contender_cpu_seconds) if runs[0].contender_mib else _NONE
+    own = share(lambda run: run.contender_cpu_seconds) if runs[0].contender_mib else NONE
     return f"{own}, {share(lambda run: run.caller_cpu_seconds)}, {share(lambda run: run.provider_cpu_seconds)}"
 
 
 def _memory(runs: Sequence[Run]) -> str:
     now, peak = (spread(runs, figure) for figure in (lambda run: run.contender_mib, lambda run: run.contender_peak_mib))
     if now is None or peak is None or not now.high:
-        return _NONE
+        return NONE
     return f"{now.median:,.0f} ({peak.high:,.0f})"
 
 
@@ -186,17 +157,3 @@ def section(report: Report, chart: str) -> str:
         *(_case(report, case) for case in CASES),
     ]
     return "\n".join(part for part in parts if part)
-
-
-def write_section(file: Path, name: str, text: str) -> None:
-    """Put a section between its markers, and leave the rest of the file as it is; append it where it has none."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    old = file.read_text() if file.exists() else _TITLE
-    before, marker, rest = old.partition(begin)
-    if marker and end not in rest:
-        raise ValueError(f"{file} has {begin} without {end} after it")
-    after = rest.partition(end)[2] if marker else "\n"
-    if not marker:
-        before = before.rstrip("\n") + "\n\n"
-    file.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}")

@@ -1,4 +1,4 @@
-"""What the figures were measured on and with."""
+"""What figures were measured on and with."""
 
 import json
 import os
@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks.embedder.contenders import PEERS, ROOT
-
-_PEERS = ("litellm", "uvicorn", "openai", "uvloop")
-_OWN = ("httpx", "aiohttp", "grpcio", "numpy", "msgspec")
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def machine() -> dict[str, str]:
@@ -29,27 +26,30 @@ def machine() -> dict[str, str]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Orrery, the interpreter and every package that is measured or measures."""
-    found = {"orrery": _commit(), "Python": platform.python_version()}
-    found |= {name: metadata.version(name) for name in _OWN}
-    return found | _peers()
+def versions(own: Sequence[str], peers: Sequence[str], environment: Path, measured: str) -> dict[str, str]:
+    """Return the versions of Orrery, the interpreter, packages of its environment and of the peers' environment.
+
+    `measured` is the folder of the benchmark, whose uncommitted changes are told as Orrery's own are.
+    """
+    found = {"orrery": _commit(measured), "Python": platform.python_version()}
+    found |= {name: metadata.version(name) for name in own}
+    return found | _peers(environment, peers)
 
 
-def _peers() -> dict[str, str]:
-    python = PEERS / "bin" / "python"
+def _peers(environment: Path, names: Sequence[str]) -> dict[str, str]:
+    python = environment / "bin" / "python"
     if not python.exists():
         return {}
     code = "import json, sys; from importlib.metadata import version; " + (
         "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"
     )
-    found: dict[str, str] = json.loads(_output([str(python), "-c", code, *_PEERS]))
+    found: dict[str, str] = json.loads(_output([str(python), "-c", code, *names]) or "{}")
     return found
 
 
-def _commit() -> str:
+def _commit(measured: str) -> str:
     commit = _output(["git", "rev-parse", "--short", "HEAD"])
-    changed = _output(["git", "status", "--porcelain", "--", "services", "protos", "benchmarks/embedder"])
+    changed = _output(["git", "status", "--porcelain", "--", "services", "protos", measured])
     return f"{commit or 'no commit'}{' with changes' if changed else ''}"
 
 

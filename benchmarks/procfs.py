@@ -20,6 +20,20 @@ class Usage:
     """The most that was resident, summed over the processes that live."""
 
 
+def proportional_mib(pid: int) -> float:
+    """Return the memory of a process and its descendants in MiB, each page that some share counted once among them."""
+    total = 0.0
+    for process in _tree(pid):
+        try:
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            if process == pid:
+                raise
+            continue
+        total += sum(_mib(line.partition(":")[2]) for line in lines if line.startswith("Pss:"))
+    return total
+
+
 def usage(pid: int) -> Usage:
     """Return what a process and its descendants have used. Raises `OSError` when it is gone."""
     cpu, resident, peak = 0.0, 0.0, 0.0
