@@ -1,10 +1,10 @@
-"""The `orrery` command line: one command for everything, one for each service, and the credentials."""
+"""The `orrery` command line: one command for everything, one for each service, keys, and transfers."""
 
 import sys
 
 import typer
 
-from services.cli import demo, keys, serve
+from services.cli import demo, export, keys, load, restore, serve
 from services.runtime.errors import ConfigurationError, DataApiError
 
 app = typer.Typer(
@@ -19,6 +19,9 @@ app.command("gateway")(serve.gateway)
 app.command("embedder")(serve.embedder)
 app.command("store")(serve.store)
 app.command("demo")(demo.demo)
+app.command("load")(load.load)
+app.command("export")(export.export_collection)
+app.command("import")(restore.import_export)
 app.add_typer(keys.app, name="keys")
 
 
