@@ -46,6 +46,8 @@ def row_of(number: int, text: bytes) -> Row:
 
 def _elements(stream: BinaryIO, name: str) -> Iterator[bytes]:
     buffer = stream.read(_CHUNK_BYTES).removeprefix(_BOM).lstrip()
+    while not buffer and (more := stream.read(_CHUNK_BYTES)):
+        buffer = more.lstrip()
     if not buffer.startswith(b"["):
         raise TransferError(
             f"{name} does not begin with '[': a JSON file must hold one array of objects. If it has one object a line, "
