@@ -19,8 +19,6 @@ from services.cli.endpoint import (
 )
 from services.cli.transfers import DONE, run_transfer
 from services.transfer.data_api import DataApi
-from services.transfer.exporting import PART_DOCUMENTS, definition_of, export
-from services.transfer.progress import Meter
 
 
 def export_collection(
@@ -32,7 +30,7 @@ def export_collection(
     data_dir: DataDir = Path(".orrery"),
     header_from: HeaderFrom = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Take the place of what is there.")] = False,
-    part_documents: Annotated[int, typer.Option(min=1, help="Documents in one file of the folder.")] = PART_DOCUMENTS,
+    part_documents: Annotated[int, typer.Option(min=1, help="Documents in one file of the folder.")] = 10_000,
     timeout: Timeout = 60.0,
     patience: Patience = 120.0,
 ) -> None:
@@ -41,6 +39,9 @@ def export_collection(
     The output appears when it is whole, with a checksum of each part. Documents that are written while it runs may be
     in it or not.
     """
+    # Imported here: every service starts by this command line, and none needs what an export needs.
+    from services.transfer.exporting import definition_of, export
+    from services.transfer.progress import Meter
 
     async def run() -> int:
         reached = endpoint_of(endpoint, keyspace, token, data_dir, header_from)
@@ -49,7 +50,13 @@ def export_collection(
             count = (await api.run("estimatedDocumentCount", {}, collection)).status.get("count")
             with Meter(f"exporting {collection}", count or None) as meter:
                 manifest = await export(
-                    api, collection, definition, output, meter, overwrite=overwrite, part_documents=part_documents
+                    api,
+                    collection,
+                    definition,
+                    output.resolve(),
+                    meter,
+                    overwrite=overwrite,
+                    part_documents=part_documents,
                 )
         size = sum(part.bytes for part in manifest.parts)
         typer.echo(

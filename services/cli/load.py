@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,10 +19,9 @@ from services.cli.endpoint import (
     endpoint_of,
 )
 from services.cli.transfers import DONE, REJECTED, run_transfer
-from services.transfer.forecast import lines_of
-from services.transfer.load_job import LoadJob, forecast_load, run_load
-from services.transfer.mapping import Mapping
-from services.transfer.sources.csv_rows import CsvStyle
+
+if TYPE_CHECKING:
+    from services.transfer.load_job import LoadJob
 
 
 def load(
@@ -60,6 +59,9 @@ def load(
     retry_rejected: Annotated[
         bool, typer.Option("--retry-rejected", help="Try rows again that an earlier run rejected.")
     ] = False,
+    rejects_dir: Annotated[
+        Path | None, typer.Option(help="Folder for FILE.rejects.jsonl; by default that of the file.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what there is to load, what it costs, what would be rejected.")
     ] = False,
@@ -70,6 +72,11 @@ def load(
     FILE.rejects.jsonl. Ends with 0 when all rows are loaded, 1 when some were rejected, 2 when it was asked for
     wrongly, 3 when it stopped before its end.
     """
+    # Imported here: every service starts by this command line, and none needs what a load needs.
+    from services.transfer.load_job import LoadJob
+    from services.transfer.mapping import Mapping
+    from services.transfer.sources.csv_rows import CsvStyle
+
     if drop_field and vectorize is None:
         raise typer.BadParameter("--drop-field is about the field of --vectorize", param_hint="--drop-field")
     if delimiter is not None and len(delimiter) != 1:
@@ -94,20 +101,26 @@ def load(
             state=state,
             restart=restart,
             retry_rejected=retry_rejected,
+            rejects_dir=rejects_dir,
         )
         return await _forecast(job) if dry_run else await _load(job)
 
     sys.exit(run_transfer(run()))
 
 
-async def _forecast(job: LoadJob) -> int:
+async def _forecast(job: "LoadJob") -> int:
+    from services.transfer.forecast import lines_of
+    from services.transfer.load_job import forecast_load
+
     forecast = await forecast_load(job)
     for line in lines_of(forecast):
         typer.echo(line)
     return REJECTED if forecast.rejected else DONE
 
 
-async def _load(job: LoadJob) -> int:
+async def _load(job: "LoadJob") -> int:
+    from services.transfer.load_job import run_load
+
     started = time.monotonic()
     totals = await run_load(job)
     seconds = time.monotonic() - started

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,12 +10,12 @@ from services.cli.endpoint import DataDir, EndpointUrl, HeaderFrom, Patience, Ti
 from services.cli.transfers import DONE, REJECTED, run_transfer
 from services.runtime.addresses import socket_address
 from services.transfer.data_api import DataApi
-from services.transfer.delivery import BatchSize, Inserting
-from services.transfer.destinations import Destination, StoreDestination, VectorsDestination
-from services.transfer.importing import ImportTotals, import_documents, prepare_collection
-from services.transfer.manifest import Manifest, check_parts, read_manifest
-from services.transfer.progress import Meter
-from services.transfer.rejects import Rejects, rejects_path
+
+if TYPE_CHECKING:
+    from services.transfer.destinations import Destination
+    from services.transfer.importing import ImportTotals
+    from services.transfer.manifest import Manifest
+    from services.transfer.rejects import Rejects
 
 _BATCH_DOCUMENTS = 100
 _BATCH_BYTES = 4 * 1024 * 1024
@@ -56,10 +56,17 @@ def import_export(
     import that was stopped is simply run again. Documents that are refused go to DIR.rejects.jsonl. Ends as
     `orrery load` does.
     """
+    # Imported here: every service starts by this command line, and none needs what an import needs.
+    from services.transfer.delivery import BatchSize, Inserting
+    from services.transfer.destinations import StoreDestination, VectorsDestination
+    from services.transfer.manifest import check_parts, read_manifest
+
     if text_field is not None and not as_vectors:
         raise typer.BadParameter(
             "it goes with --as-vectors; otherwise texts stay in $vectorize", param_hint="--text-field"
         )
+
+    export = export.resolve()
 
     async def run() -> int:
         manifest, folder = read_manifest(export)
@@ -81,12 +88,18 @@ def import_export(
     sys.exit(run_transfer(run()))
 
 
-async def _prepare(api: DataApi, manifest: Manifest, name: str, force: bool) -> None:
+async def _prepare(api: DataApi, manifest: "Manifest", name: str, force: bool) -> None:
+    from services.transfer.importing import prepare_collection
+
     for note in await prepare_collection(api, manifest, name, force=force):
         typer.echo(f"orrery: {note}", err=True)
 
 
-async def _import(manifest: Manifest, folder: Path, export: Path, name: str, destination: Destination) -> int:
+async def _import(manifest: "Manifest", folder: Path, export: Path, name: str, destination: "Destination") -> int:
+    from services.transfer.importing import import_documents
+    from services.transfer.progress import Meter
+    from services.transfer.rejects import Rejects, rejects_path
+
     # Every line is read again by every run, so none of an earlier one's rejects stands.
     rejects = Rejects(rejects_path(export), export.name, name, lambda _: True)
     try:
@@ -98,7 +111,7 @@ async def _import(manifest: Manifest, folder: Path, export: Path, name: str, des
     return REJECTED if totals.rejected else DONE
 
 
-def _tell(totals: ImportTotals, name: str, rejects: Rejects) -> None:
+def _tell(totals: "ImportTotals", name: str, rejects: "Rejects") -> None:
     typer.echo(
         f"imported {totals.loaded:,} documents into {name}, already there {totals.there:,}, "
         f"rejected {totals.rejected:,}"

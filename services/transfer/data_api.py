@@ -99,7 +99,8 @@ class Endpoint:
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"{self.url!r} is no endpoint: write it as http://127.0.0.1:8181")
+            # The text itself is not shown: it may hold a password.
+            raise UsageError("the endpoint is no URL of http or https: write it as http://127.0.0.1:8181")
 
     @property
     def host(self) -> str:

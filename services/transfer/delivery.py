@@ -59,6 +59,16 @@ class BatchSize:
         self.bytes = max(1024, min(self.bytes, sum(len(item.json) for item in items)) // 2)
         self._successes = 0
 
+    def cap_documents(self, items: Sequence[Item]) -> None:
+        """Never again send as many documents as a command that had too many."""
+        self.shrink(items)
+        self._most_documents = self.documents
+
+    def cap_bytes(self, items: Sequence[Item]) -> None:
+        """Never again send as many bytes as a command that had too many."""
+        self.shrink(items)
+        self._most_bytes = self.bytes
+
     def succeeded(self) -> None:
         """Note that a command was answered as it should be."""
         self._successes += 1
@@ -143,8 +153,10 @@ class Inserting:
         if len(group) == 1:
             results[group[0]] = Rejection(problem.error_code, problem.message)
             return []
-        if problem.error_code in ("HTTP_413", "COMMAND_FIELD_VALUE_INVALID"):
-            self._size.shrink(sent)
+        if problem.error_code == "HTTP_413":
+            self._size.cap_bytes(sent)
+        elif problem.error_code == "COMMAND_FIELD_VALUE_INVALID":
+            self._size.cap_documents(sent)
         return _halves(group, unforeseen)
 
 

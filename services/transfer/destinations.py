@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -159,8 +160,10 @@ class VectorsDestination:
                 document[self._text_field] = text
         vector = document.get(VECTOR)
         if isinstance(vector, dict) and not imported.shown_as_binary:
-            values = np.frombuffer(base64.b64decode(str(vector["$binary"])), ">f4").astype("<f4").tobytes()
-            document[VECTOR] = decode(vector_to_json(values))
+            # What is no vector is left for the endpoint to refuse by its own words.
+            with contextlib.suppress(KeyError, ValueError):
+                values = np.frombuffer(base64.b64decode(str(vector["$binary"])), ">f4").astype("<f4").tobytes()
+                document[VECTOR] = decode(vector_to_json(values))
         return document
 
 

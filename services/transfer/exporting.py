@@ -15,10 +15,9 @@ from services.transfer.data_api import DataApi
 from services.transfer.errors import RefusedError, UsageError
 from services.transfer.manifest import FILE, FORMAT, VERSION, Manifest, Part, beside, write_manifest
 from services.transfer.progress import Meter
-from services.transfer.rows_done import RowsDone
+from services.transfer.row_set import RowSet
 from services.transfer.vector_form import ExportedDocument
 
-PART_DOCUMENTS = 10_000
 #: A part ends here even with fewer documents: long vectors would make files that nothing opens comfortably.
 _PART_BYTES = 256 * 1024 * 1024
 _GZIP_LEVEL = 6
@@ -48,7 +47,7 @@ async def export(
     meter: Meter,
     *,
     overwrite: bool = False,
-    part_documents: int = PART_DOCUMENTS,
+    part_documents: int,
 ) -> Manifest:
     """Write a collection to a folder, or to one file where the name ends in `.jsonl` or `.jsonl.gz`.
 
@@ -90,6 +89,8 @@ def _begin(output: Path, *, overwrite: bool) -> Path:
     """Return an empty folder to work in, beside the output."""
     if output.exists() and not overwrite:
         raise UsageError(f"{output} is there already: give another name, or --overwrite")
+    if output.is_dir() and not (output / FILE).is_file():
+        raise UsageError(f"{output} is no export, so --overwrite does not take its place: give another name")
     work = output.with_name(f".{output.name}.partial")
     # What a run that was killed has left behind.
     shutil.rmtree(work, ignore_errors=True)
@@ -135,7 +136,7 @@ class _Part:
     stream: IO[bytes]
     documents: int = 0
     bytes: int = 0
-    shown_as_binary: RowsDone = field(default_factory=RowsDone)
+    shown_as_binary: RowSet = field(default_factory=RowSet)
 
 
 class _Parts:

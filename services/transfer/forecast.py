@@ -183,9 +183,7 @@ def lines_of(forecast: Forecast) -> list[str]:
     seconds = unknown if forecast.seconds is None else f"{forecast.seconds:,.0f} s at the least, by the rate limit"
     memory = unknown
     if forecast.memory is not None and forecast.memory_with_graph is not None:
-        memory = (
-            f"{_mebibytes(forecast.memory)} for vectors, about {_mebibytes(forecast.memory_with_graph)} with a graph"
-        )
+        memory = f"{_size(forecast.memory)} for vectors, about {_size(forecast.memory_with_graph)} with a graph"
     lines = [
         f"documents        {forecast.documents:,}",
         f"bytes            {forecast.bytes:,}",
@@ -204,5 +202,5 @@ def lines_of(forecast: Forecast) -> list[str]:
     return lines + forecast.notes
 
 
-def _mebibytes(size: int) -> str:
-    return f"{size / 1024 / 1024:,.1f} MiB"
+def _size(size: int) -> str:
+    return f"{size / 1024:,.1f} KiB" if size < 1024 * 1024 else f"{size / 1024 / 1024:,.1f} MiB"

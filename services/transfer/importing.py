@@ -11,9 +11,10 @@ from services.transfer.data_api import DataApi
 from services.transfer.delivery import Stored
 from services.transfer.destinations import Destination, Imported
 from services.transfer.errors import RefusedError, UsageError
-from services.transfer.manifest import Manifest, Part
+from services.transfer.manifest import Manifest
 from services.transfer.progress import Meter
 from services.transfer.rejects import Rejects
+from services.transfer.row_set import RowSet
 from services.transfer.sources.row import Rejection, Row
 
 _BATCH_DOCUMENTS = 100
@@ -110,11 +111,14 @@ async def import_documents(
     totals = ImportTotals()
     number = 0
     for part in manifest.parts:
+        shown_as_binary = RowSet()
+        for first, last in part.shown_as_binary:
+            shown_as_binary.add(first, last)
         for lines in _batches(folder / part.file):
             rows: list[tuple[int, Imported]] = []
             rejected: list[tuple[int, JsonValue, Rejection]] = []
             for line, text in lines:
-                row = _read(line, text, part)
+                row = _read(line, text, shown_as_binary)
                 if isinstance(row, Row):
                     rejected.append((number + line, row.content, row.problem or Rejection("", "")))
                 else:
@@ -149,7 +153,7 @@ def _batches(path: Path) -> Iterator[list[tuple[int, bytes]]]:
         yield batch
 
 
-def _read(number: int, text: bytes, part: Part) -> Imported | Row:
+def _read(number: int, text: bytes, shown_as_binary: RowSet) -> Imported | Row:
     """Return the document of a line, or the row of one that is none."""
     try:
         value = decode(text)
@@ -158,4 +162,4 @@ def _read(number: int, text: bytes, part: Part) -> Imported | Row:
         return Row.bad(number, shown, "ROW_NOT_JSON", f"the line is not valid JSON: {problem}")
     if not isinstance(value, dict):
         return Row.bad(number, value, "ROW_NOT_AN_OBJECT", "the line is no JSON object")
-    return Imported(value, any(first <= number <= last for first, last in part.shown_as_binary))
+    return Imported(value, number in shown_as_binary)

@@ -15,7 +15,7 @@ from typing import Any, Self
 import msgspec
 
 from services.transfer.errors import UsageError
-from services.transfer.rows_done import RowsDone, ranges_of
+from services.transfer.row_set import RowSet, ranges_of
 
 _VERSION = 1
 
@@ -40,7 +40,7 @@ class FileProgress:
     """What is known of one file: acknowledged rows, and those of them that were rejected; counts of the others."""
 
     identity: Identity
-    done: RowsDone = field(default_factory=RowsDone)
+    done: RowSet = field(default_factory=RowSet)
     rejected: set[int] = field(default_factory=set)
     loaded: int = 0
     there: int = 0
@@ -65,7 +65,12 @@ class Journal:
     def __init__(self, path: Path, load: Mapping[str, Any], *, restart: bool = False) -> None:
         self.path = path
         self.files: dict[str, FileProgress] = {}
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as problem:
+            raise UsageError(
+                f"cannot write the journal {path}: {problem.strerror}. Give --state FILE somewhere else"
+            ) from None
         try:
             self._lock()
             if restart:

@@ -47,10 +47,13 @@ class LoadJob:
     state: Path | None = None
     restart: bool = False
     retry_rejected: bool = False
+    rejects_dir: Path | None = None
 
     def inputs(self) -> list[Input]:
         """Return the files with their formats. Raises `UsageError` for one that cannot be loaded."""
-        inputs = [Input(path, format_of(path, self.format)) for path in self.files]
+        inputs = [Input(path, format_of(path, self.format), self.rejects_dir) for path in self.files]
+        if self.rejects_dir is not None and not self.rejects_dir.is_dir():
+            raise UsageError(f"there is no folder {self.rejects_dir}: make it, or give --rejects-dir another one")
         for given in inputs:
             if given.path != STDIN and not Path(given.path).is_file():
                 raise UsageError(f"there is no file {given.path}")

@@ -26,10 +26,11 @@ _ALIKE = 200
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A file to load, by its path, or `-`; with its format."""
+    """A file to load, by its path, or `-`; with its format, and a folder for rejects that is not its own."""
 
     path: str
     format: str
+    rejects_dir: Path | None = None
 
     @property
     def name(self) -> str:
@@ -44,7 +45,7 @@ class Input:
     @property
     def rejects(self) -> Path:
         """Where its rejects go."""
-        return rejects_path(Path("stdin") if self.path == STDIN else Path(self.path))
+        return rejects_path(Path("stdin") if self.path == STDIN else Path(self.path), self.rejects_dir)
 
 
 @dataclass(slots=True)

@@ -9,9 +9,9 @@ from services.documents.codec import JsonError, JsonObject, JsonValue, decode, e
 from services.transfer.sources.row import Rejection
 
 
-def rejects_path(source: Path) -> Path:
-    """Return where the rejects of a file go: beside it."""
-    return source.with_name(f"{source.name}.rejects.jsonl")
+def rejects_path(source: Path, folder: Path | None = None) -> Path:
+    """Return where the rejects of a file go: beside it, or into a folder."""
+    return (folder or source.parent) / f"{source.name}.rejects.jsonl"
 
 
 class Rejects:

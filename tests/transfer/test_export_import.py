@@ -134,9 +134,14 @@ def test_an_export_that_is_there_is_kept_unless_told_otherwise(odd: Target, tmp_
     before = (out / "manifest.json").stat().st_mtime_ns
     refused = odd.run("export", out)
     assert (refused.returncode, "--overwrite" in refused.stderr) == (2, True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    mine = odd.run("export", tmp_path / "mine", "--overwrite")
+    assert (mine.returncode, "is no export" in mine.stderr) == (2, True)
+    assert (tmp_path / "mine" / "thesis.txt").exists()
     assert odd.run("export", out, "--overwrite").returncode == 0
     assert (out / "manifest.json").stat().st_mtime_ns > before
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
 
 
 def test_a_damaged_export_changes_nothing(odd: Target, copy: Target, tmp_path: Path) -> None:

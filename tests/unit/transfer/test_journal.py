@@ -8,7 +8,7 @@ import pytest
 
 from services.transfer.errors import UsageError
 from services.transfer.journal import Acknowledged, Identity, Journal, journal_path
-from services.transfer.rows_done import RowsDone, ranges_of
+from services.transfer.row_set import RowSet, ranges_of
 
 LOAD = {"endpoint": "127.0.0.1:8181", "collection": "people"}
 FILE = Identity(10, "ab")
@@ -140,10 +140,10 @@ def test_a_journal_is_of_one_file_and_one_collection(tmp_path: Path) -> None:
     assert {path.name for path in paths} == {"a.csv.ks.one.journal", "a.csv.ks.two.journal"}
 
 
-def test_rows_done_is_a_set() -> None:
+def test_row_set_is_a_set() -> None:
     generator = random.Random(7)
     for _ in range(200):
-        rows, model = RowsDone(), set[int]()
+        rows, model = RowSet(), set[int]()
         for _ in range(20):
             first = generator.randint(1, 40)
             last = first + generator.randint(0, 6)

@@ -15,7 +15,7 @@ def ranges_of(numbers: Iterable[int]) -> list[list[int]]:
     return ranges
 
 
-class RowsDone:
+class RowSet:
     """Row numbers, most of them in a row."""
 
     def __init__(self) -> None:
