@@ -1,10 +1,10 @@
-"""The `orrery` command line: one command for everything, one for each service, upkeep, and the credentials."""
+"""The `orrery` command line: one command for everything, one for each service, upkeep, transfers, and keys."""
 
 import sys
 
 import typer
 
-from services.cli import backup, demo, keys, serve, upkeep
+from services.cli import backup, demo, export, import_export, keys, load, serve, upkeep
 from services.runtime.errors import ConfigurationError, DataApiError
 
 app = typer.Typer(
@@ -23,6 +23,9 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("stats")(upkeep.stats)
 app.command("compact")(upkeep.compact)
+app.command("load")(load.load)
+app.command("export")(export.export_collection)
+app.command("import")(import_export.import_export)
 app.add_typer(keys.app, name="keys")
 
 

@@ -1,0 +1,1 @@
+"""Loading, exporting and importing collections: many documents, and work that goes on where it was stopped."""
