@@ -24,8 +24,6 @@ class Contender:
     efforts: tuple[float, ...] = field(default=())
     tuned: bool = False
     """Whether it searches with the least effort that reaches the recall, and not as it is by default."""
-    default_effort: float | None = None
-    """What it is set to again for everything but the chart, where a collection keeps its effort."""
     in_peers: bool = False
     """Whether its client is in the peers' environment."""
 
@@ -53,16 +51,14 @@ CONTENDERS = (
         tuned=True,
         in_peers=True,
     ),
-    Contender(
-        "chroma", "Chroma", chart.ORANGE, "chroma", ChromaServer, efforts=ChromaServer.efforts, default_effort=100
-    ),
+    Contender("chroma", "Chroma", chart.ORANGE, "chroma", ChromaServer),
     Contender(
         "faiss-hnsw",
         "FAISS HNSW32",
         chart.GREY,
         "faiss",
         mixes=False,
-        efforts=(16, 24, 32, 48, 64, 96, 128, 192, 256),
+        efforts=(16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048),
         tuned=True,
     ),
     Contender("faiss-flat", "FAISS flat", chart.BLACK, "faiss", mixes=False),

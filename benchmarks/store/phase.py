@@ -1,5 +1,6 @@
 """Everything that is measured with one kind of data: servers started, loaded, asked in turns, and stopped."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,15 +32,16 @@ from benchmarks.store.cases import (
     Task,
 )
 from benchmarks.store.contenders import SERVED, Contender
-from benchmarks.store.dataset import Kind, opened
+from benchmarks.store.dataset import FILTERS, Kind, opened
 from benchmarks.store.measuring import Measuring, MeasuringError, run_of
 from benchmarks.store.servers import Server
 
 #: Collections: of everything that is searched, and of what is loaded in a round and dropped again.
 _WHOLE, _ROUND = "whole", "passing"
 #: How long choosing an effort asks with each, and how long one that was restarted is asked.
-_TUNING_SECONDS, _RESTART_SECONDS = 0.5, 120.0
-_LOAD_CLIENTS = 4
+_TUNING_SECONDS, _RESTART_SECONDS = 0.4, 120.0
+#: Searches before memory is looked at, enough to touch most of an index.
+_FOOTPRINT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Phase:
     processes: Processes
     say: Callable[[str], None]
     _servers: dict[type[Server], Server] = field(default_factory=dict)
-    _efforts: dict[str, float] = field(default_factory=dict)
+    _efforts: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Of a contender in a category."""
     _out: set[str] = field(default_factory=set)
     """Contenders that failed at what all the rest depends on."""
     _written: dict[str, int] = field(default_factory=dict)
@@ -157,16 +160,18 @@ class Phase:
 
     # --- tasks ---
 
-    def _task(self, contender: Contender, action: Action, size: int, collection: str = _WHOLE) -> Task:
+    def _task(
+        self, contender: Contender, action: Action, size: int, collection: str = _WHOLE, category: str = ""
+    ) -> Task:
+        searches = action in ("search", "mixed", "restart")
         return Task(
             target=self._target(contender, size),
             action=action,
             data=str(self.plan.data),
             collection=collection,
             documents=size,
-            effort=self._efforts.get(contender.name, contender.default_effort)
-            if action in ("search", "mixed")
-            else None,
+            category=category,
+            effort=self._efforts.get((contender.name, category)) if searches else None,
             seconds=self.plan.seconds,
             warm_up=self.plan.warm_up,
         )
@@ -179,8 +184,8 @@ class Phase:
             for number in range(1, (1 if once else self.plan.rounds) + 1):
                 for contender in contenders:
                     with self._attempt(contender, case.title, needed=False):
-                        task = self._task(contender, case.action, size)
-                        task.clients, task.category = case.clients, case.category
+                        task = self._task(contender, case.action, size, category=case.category)
+                        task.clients = case.clients
                         if case.action == "mixed":
                             task.first = self._reserved(contender)
                         self._measure(contender, case, task, number)
@@ -243,22 +248,32 @@ class Phase:
     # --- searching ---
 
     def _tune(self, size: int) -> None:
-        """Find the least effort of those who are told one that reaches the recall, with queries of its own."""
+        """Find the least effort that reaches the recall, for those who are told one, with queries of its own.
+
+        A filter may need another one: it is looked for where filters will be measured.
+        """
+        narrowed = "filter" in self.plan.parts and size == self.plan.sizes[-1]
         for contender in self._present():
-            if not contender.tuned:
-                continue
-            for effort in contender.efforts:
+            if contender.tuned:
                 with self._attempt(contender, "the choice of its effort"):
-                    task = self._task(contender, "search", size)
-                    task.effort, task.tuning, task.seconds, task.warm_up = effort, True, _TUNING_SECONDS, 0
-                    seen = self._measuring.run(contender, task)
-                    recall = sum(one.right for one in seen) / max(1, sum(one.expected for one in seen))
-                    self._efforts[contender.name] = effort
-                    if recall >= RECALL:
-                        self.say(f"{contender.title} reaches {recall:.4f} of {size:,} documents with effort {effort:g}")
-                        break
-                if contender.name in self._out:
-                    break
+                    for category in FILTERS if narrowed else ("",):
+                        self._efforts[contender.name, category] = self._least(contender, category, size)
+
+    def _least(self, contender: Contender, category: str, size: int) -> float:
+        effort = recall = 0.0
+        for effort in contender.efforts:
+            if category and effort < self._efforts[contender.name, ""]:
+                continue
+            task = self._task(contender, "search", size)
+            task.category, task.effort, task.tuning = category, effort, True
+            task.seconds, task.warm_up = _TUNING_SECONDS, 0
+            seen = self._measuring.run(contender, task)
+            recall = sum(one.right for one in seen) / max(1, sum(one.expected for one in seen))
+            if recall >= RECALL:
+                break
+        where = f" of category {category}" if category else ""
+        self.say(f"{contender.title} reaches {recall:.4f} of {size:,} documents{where} with effort {effort:g}")
+        return effort
 
     def _curve(self, size: int) -> None:
         """Measure throughput and recall with every effort that can be set, and as it is where none can."""
@@ -284,21 +299,33 @@ class Phase:
     # --- what it takes ---
 
     def _footprints(self, size: int) -> None:
-        for server in self._servers.values():
-            memory, store = server.memory_mib()
-            idle, store_idle = server.idle_mib
-            self.report.footprints.append(
-                Footprint(
-                    server=server.name,
-                    kind=self.plan.kind,
-                    documents=size,
-                    idle_mib=idle,
-                    memory_mib=memory,
-                    store_idle_mib=store_idle,
-                    store_mib=store,
-                    disk_mib=server.disk_mib(),
-                )
+        for contender in self._loaders():
+            if contender.server is None:
+                continue
+            server = self._servers[contender.server]
+            # Taken between the warm-up and the search: PostgreSQL's buffers count for whoever has touched them, and
+            # that is processes which end with their connections.
+            with self._attempt(contender, "its memory", needed=False):
+                task = self._task(contender, "search", size)
+                task.clients = EFFORT.clients
+                task.warm_up = max(task.warm_up, _FOOTPRINT_SECONDS)
+                self._measuring.run(contender, task, between=functools.partial(self._footprint, server, size))
+
+    def _footprint(self, server: Server, size: int) -> None:
+        memory, store = server.memory_mib()
+        idle, store_idle = server.idle_mib
+        self.report.footprints.append(
+            Footprint(
+                server=server.name,
+                kind=self.plan.kind,
+                documents=size,
+                idle_mib=idle,
+                memory_mib=memory,
+                store_idle_mib=store_idle,
+                store_mib=store,
+                disk_mib=server.disk_mib(),
             )
+        )
 
     def _restarts(self, size: int) -> None:
         for _ in range(self.plan.rounds):
@@ -316,7 +343,7 @@ class Phase:
             server.launch()
 
         task = self._task(contender, "restart", size)
-        task.seconds, task.effort = _RESTART_SECONDS, self._efforts.get(contender.name)
+        task.seconds = _RESTART_SECONDS
         outcome = self._measuring.run(contender, task, between=start)[0]
         seconds = outcome.seconds if outcome.searched else None
         self.report.restarts.append(Restart(server.name, self.plan.kind, size, stopped, seconds))

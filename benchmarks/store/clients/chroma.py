@@ -1,7 +1,6 @@
 """Chroma, by the HTTP interface of its server, vectors of documents in Base64 as its own client sends them."""
 
 import base64
-import contextlib
 from typing import Any
 
 import msgspec
@@ -31,7 +30,7 @@ _found = msgspec.json.Decoder(_Found)
 
 
 class Chroma(Client):
-    """A collection with the default index; its effort is the index's `ef_search`."""
+    """A collection with the default index."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -39,14 +38,13 @@ class Chroma(Client):
         self._path = ""
 
     async def open(self) -> None:
-        """Connect, look up the collection's id, and set the effort."""
+        """Connect, and look up the collection's id."""
         await self._http.open()
-        with contextlib.suppress(CallFailedError):  # it is about to be created
+        try:
             answer = await self._http.send(f"{_COLLECTIONS}/{self._task.collection}", method="GET")
-            self._path = f"{_COLLECTIONS}/{msgspec.json.decode(answer, type=_Collection).id}"
-        if self._task.effort is not None:
-            settings = {"new_configuration": {"hnsw": {"ef_search": int(self._task.effort)}}}
-            await self._http.send(self._path, msgspec.json.encode(settings), "PUT")
+        except CallFailedError:
+            return  # it is about to be created, or the server to be there
+        self._path = f"{_COLLECTIONS}/{msgspec.json.decode(answer, type=_Collection).id}"
 
     async def close(self) -> None:
         """Close the connections."""
