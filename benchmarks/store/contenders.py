@@ -51,9 +51,7 @@ CONTENDERS = (
         tuned=True,
         in_peers=True,
     ),
-    Contender(
-        "chroma", "Chroma", chart.ORANGE, "chroma", ChromaServer, efforts=ChromaServer.efforts, default_effort=100
-    ),
+    Contender("chroma", "Chroma", chart.ORANGE, "chroma", ChromaServer),
     Contender(
         "faiss-hnsw",
         "FAISS HNSW32",

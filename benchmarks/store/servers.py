@@ -210,8 +210,8 @@ class ChromaServer(Server):
     name = "chroma"
     settings = (
         "`chroma run` and collections as they are by default (ef_construction = 100, ef_search = 100, max_neighbors = "
-        "16), with cosine; another ef_search changes nothing for a collection that is in use, so it is one point of the "
-        "chart; telemetry off; HTTP on loopback, vectors of documents in Base64"
+        "16), with cosine; another ef_search made no difference to a collection in use, so it is one "
+        "point of the chart; telemetry off; HTTP on loopback, vectors of documents in Base64"
     )
 
     def __init__(self, processes: Processes) -> None:
