@@ -61,7 +61,7 @@ def export_collection(
         size = sum(part.bytes for part in manifest.parts)
         typer.echo(
             f"exported {manifest.documents:,} documents with {manifest.vectors:,} vectors and {manifest.texts:,} texts "
-            f"to {output} ({len(manifest.parts)} parts, {size:,} bytes)"
+            f"to {output} (parts: {len(manifest.parts)}; bytes: {size:,})"
         )
         return DONE
 
