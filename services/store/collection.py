@@ -25,6 +25,7 @@ from services.store.changes import (
 )
 from services.store.connections import ClosedError, Connections
 from services.store.documents import DocumentTables, Row
+from services.store.faults import describe
 from services.store.filters import EVERYTHING, Filter
 from services.store.ordering import FieldOrder
 from services.store.postings import IndexedRecord, indexed_record
@@ -59,6 +60,8 @@ class Collection:
         keyspace: str,
         entry: CollectionEntry,
         settings: Settings = Settings(),  # noqa: B008 - it is frozen
+        *,
+        read_only: bool = False,
     ) -> None:
         self.entry = entry
         self.keyspace = keyspace
@@ -67,18 +70,27 @@ class Collection:
         self._index_settings = settings.index_of(keyspace, entry.name)
         self._index: FlatIndex | None = None
         try:
-            self._files = Connections(folder, self._settings.indexing)
+            self._files = Connections(folder, self._settings.indexing, read_only=read_only)
             self._documents, self._vectors = self._files.writer.totals()
             if self._settings.vector is not None:
                 self._index = FlatIndex(self._settings.vector.dimension, self._settings.vector.metric)
                 for positions, vectors in self._files.writer.vectors(self._settings.vector.dimension):
                     self._index.put(positions, vectors)
-        except (apsw.Error, OSError) as problem:
-            raise DataApiError(
-                "CORRUPTED_COLLECTION_SCHEMA", keyspace=keyspace, collection=entry.name, problem=problem
-            ) from problem
+        except (apsw.Error, OSError, ValueError) as problem:
+            raise self._cannot_open(problem) from problem
         self._tables = self._files.writer
-        self._queue = WriteQueue(self._tables.connection, self._committed, self._tables.forget_paths)
+        self._queue = WriteQueue(self._files.file, self._committed, self._tables.forget_paths)
+
+    def _cannot_open(self, problem: Exception) -> DataApiError:
+        file = self._folder / "documents.db"
+        if isinstance(problem, ValueError):  # vectors that are not of the collection's dimension
+            problem = apsw.CorruptError(str(problem))
+        return DataApiError(
+            "CORRUPTED_COLLECTION_SCHEMA",
+            keyspace=self.keyspace,
+            collection=self.entry.name,
+            problem=describe(problem, file),
+        )
 
     # --- reading ---
 
