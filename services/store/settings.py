@@ -47,7 +47,7 @@ class MemorySettings(Section, frozen=True):
 
 
 class AdmissionSettings(Section, frozen=True):
-    """How many calls are taken on at a time."""
+    """How many calls are taken on at a time, half of them reads and half of them writes."""
 
     running: Positive = 32
     """Calls that are answered at a time."""
