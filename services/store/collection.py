@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Generic, TypeVar
@@ -27,6 +28,7 @@ from services.store.connections import ClosedError, Connections
 from services.store.documents import DocumentTables, Row
 from services.store.faults import describe
 from services.store.filters import EVERYTHING, Filter
+from services.store.memory import UNLIMITED, MemoryBudget
 from services.store.ordering import FieldOrder
 from services.store.postings import IndexedRecord, indexed_record
 from services.store.projection import Projection
@@ -62,6 +64,7 @@ class Collection:
         settings: Settings = Settings(),  # noqa: B008 - it is frozen
         *,
         read_only: bool = False,
+        budget: MemoryBudget = UNLIMITED,
     ) -> None:
         self.entry = entry
         self.keyspace = keyspace
@@ -69,13 +72,15 @@ class Collection:
         self._settings = entry.settings
         self._index_settings = settings.index_of(keyspace, entry.name)
         self._index: FlatIndex | None = None
+        self._budget = budget
         try:
             self._files = Connections(folder, self._settings.indexing, read_only=read_only)
             self._documents, self._vectors = self._files.writer.totals()
             if self._settings.vector is not None:
                 self._index = FlatIndex(self._settings.vector.dimension, self._settings.vector.metric)
-                for positions, vectors in self._files.writer.vectors(self._settings.vector.dimension):
-                    self._index.put(positions, vectors)
+                with budget.reserve(self._index.growth_bytes(self._vectors), f"opening {keyspace}.{entry.name}"):
+                    for positions, vectors in self._files.writer.vectors(self._settings.vector.dimension):
+                        self._index.put(positions, vectors)
         except (apsw.Error, OSError, ValueError) as problem:
             raise self._cannot_open(problem) from problem
         self._tables = self._files.writer
@@ -181,6 +186,10 @@ class Collection:
         """Insert documents and return what became of each; ordered stops at the first that cannot be."""
         for record in records:
             self._check_vector(record)
+        with self._growing(len(records)):
+            return self._insert(records, ordered=ordered)
+
+    def _insert(self, records: Sequence[Record], *, ordered: bool) -> list[InsertOutcome]:
         # Parsed here, not while others wait for the transaction to end.
         documents = [self._indexed(record) for record in records]
 
@@ -217,7 +226,8 @@ class Collection:
                 result.next_after = rows[-1].position
             return _Written(result, index, error)
 
-        return self._write(write, update.selection)
+        with self._growing(max(1, update.limit)):
+            return self._write(write, update.selection)
 
     def replace(self, replacement: Replacement) -> Changed:
         """Replace a document, or create it."""
@@ -229,7 +239,8 @@ class Collection:
             row = rows[0] if rows else None
             return _Written(modify.replace_row(self._tables, self._settings, replacement, row, index), index)
 
-        return self._write(write, replacement.selection)
+        with self._growing(1):
+            return self._write(write, replacement.selection)
 
     def delete(self, selection: Selection, limit: int, projection: Projection | None) -> Deleted:
         """Delete documents; with a projection, return the image of the one that was deleted."""
@@ -255,6 +266,12 @@ class Collection:
             return _Written(None, IndexChanges(truncated=True))
 
         self._write(write)
+
+    def _growing(self, vectors: int) -> AbstractContextManager[None]:
+        """Reserve what so many more vectors take in the index. Raises `FAILED_WRITE_REQUEST` where it is not there."""
+        size = 0 if self._index is None else self._index.growth_bytes(vectors)
+        # The index makes room once for all that are written at a time.
+        return self._budget.reserve(size, "the index", shared=self)
 
     def _write(self, write: Callable[[], _Written[Result]], selection: Selection | None = None) -> Result:
         def numbered() -> _Written[Result]:

@@ -13,6 +13,7 @@ import structlog
 from services.runtime.errors import ConfigurationError
 from services.store.catalog import Catalog, CollectionEntry
 from services.store.collection import Collection
+from services.store.memory import MemoryBudget
 from services.store.settings import Settings
 
 _COLLECTIONS = "collections"
@@ -34,6 +35,7 @@ class Engine:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._data_dir = data_dir
         self._settings = settings
+        self.budget = MemoryBudget.of(settings.memory)
         self._lock_file, self._read_only = _lock(data_dir)
         if self._read_only:
             log.warning("the data directory can only be read: writes will be refused", data_dir=str(data_dir))
@@ -60,7 +62,14 @@ class Engine:
         if mine:
             try:
                 opening.set_result(
-                    Collection(self._folder(entry.uid), keyspace, entry, self._settings, read_only=self._read_only)
+                    Collection(
+                        self._folder(entry.uid),
+                        keyspace,
+                        entry,
+                        self._settings,
+                        read_only=self._read_only,
+                        budget=self.budget,
+                    )
                 )
             except Exception as problem:  # noqa: BLE001 - answered to all who wait, this caller included
                 with self._lock:

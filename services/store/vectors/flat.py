@@ -91,11 +91,22 @@ class FlatIndex:
                 self._slots[moved - self._base] = slot
                 self._slots[place] = _ABSENT
                 self._count = last
+            self._give_back_room()
 
     def clear(self) -> None:
         """Remove every vector."""
         with self._lock.writing():
             self._empty()
+
+    def growth_bytes(self, count: int) -> int:
+        """Return how many bytes more adding so many vectors may take, what is copied meanwhile included."""
+        row = 4 * self.dimension + 8
+        wanted = self._count + count
+        capacity = len(self._rows)
+        if wanted <= capacity:
+            # Room that was never written to is not the process's yet.
+            return count * row
+        return max(2 * capacity, wanted) * row
 
     def search(self, query: Vectors, limit: int, selected: Positions | None = None) -> Nearest:
         """Return the `limit` nearest to a query float32[d], among the selected positions (without repetition).
@@ -172,6 +183,15 @@ class FlatIndex:
             more = max(capacity, count - capacity)
             self._rows = np.concatenate([self._rows, np.empty((more, self.dimension), np.float32)])
             self._positions = np.concatenate([self._positions, np.empty(more, np.int64)])
+
+    def _give_back_room(self) -> None:
+        """Keep no more than four times the room that the rows need."""
+        room = max(_FIRST_CAPACITY, 2 * self._count)
+        if len(self._rows) > 2 * room:
+            rows, positions = self._rows[: self._count], self._positions[: self._count]
+            self._rows = np.empty((room, self.dimension), np.float32)
+            self._positions = np.empty(room, np.int64)
+            self._rows[: self._count], self._positions[: self._count] = rows, positions
 
     def _reach(self, first: int, last: int) -> None:
         """Have slots for the positions from `first` to `last`."""
