@@ -209,12 +209,13 @@ def serve_threaded(
     service_names: tuple[str, ...],
     *,
     on_stop: Callable[[], None],
-    interceptors: Sequence[grpc.ServerInterceptor] = (),
+    interceptors: Sequence[grpc.ServerInterceptor],
     grace_seconds: float = 10.0,
 ) -> None:
     """Serve RPCs on threads until SIGTERM or SIGINT, then drain and call `on_stop`.
 
-    What `interceptors` (first come first) do not give a pool of its own runs on a few threads.
+    `interceptors` come first come first, one that answers errors among them. What they give no pool of its own
+    runs on a few threads.
 
     Raises `ValueError` for an address that is open to the network, `RuntimeError` when it cannot be bound.
     """
@@ -225,7 +226,7 @@ def serve_threaded(
         signal.signal(number, lambda *_: stop.set())
     server = grpc.server(
         futures.ThreadPoolExecutor(max_workers=_OTHER_THREADS, thread_name_prefix="rpc"),
-        interceptors=[*interceptors, ErrorInterceptor()],
+        interceptors=list(interceptors),
         options=CHANNEL_OPTIONS,
     )
     register(server)

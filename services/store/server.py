@@ -9,8 +9,9 @@ from orrery.store.v1 import store_pb2, store_pb2_grpc
 
 from services.runtime.admission import Admission, Lane
 from services.runtime.errors import DataApiError
-from services.runtime.rpc import serve_threaded
+from services.runtime.rpc import ErrorInterceptor, serve_threaded
 from services.store.engine import Engine
+from services.store.requests import RequestLimits
 from services.store.service import StoreServicer
 from services.store.settings import AdmissionSettings, Settings, load_settings
 
@@ -44,6 +45,7 @@ def run(settings: StoreSettings) -> None:
     Raises `DirectoryInUseError`, `FormatError`, or `ValueError` for an address open to the network.
     """
     engine = Engine(settings.data_dir, settings.settings)
+    bounds = [admission(settings.settings.admission), ErrorInterceptor(), RequestLimits(settings.settings.requests)]
 
     def register(server: grpc.Server) -> None:
         store_pb2_grpc.add_StoreServiceServicer_to_server(StoreServicer(engine), server)
@@ -52,7 +54,7 @@ def run(settings: StoreSettings) -> None:
         settings.listen,
         register,
         (SERVICE_NAME,),
-        interceptors=[admission(settings.settings.admission)],
+        interceptors=bounds,
         on_stop=engine.close,
     )
 

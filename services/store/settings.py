@@ -55,6 +55,21 @@ class AdmissionSettings(Section, frozen=True):
     """Calls that may wait for their turn; more are refused at once."""
 
 
+class RequestSettings(Section, frozen=True):
+    """What one request may bring or ask for. The Data API's own limits are the gateway's, and lower."""
+
+    documents: Positive = 1_000
+    """Documents of one insert, each with at most one vector."""
+    document_bytes: Positive = 24 * 1024 * 1024
+    """Bytes of one document with what lies beside its JSON."""
+    operations: Positive = 10_000
+    """Operations of one update."""
+    page_documents: Positive = 10_000
+    """Documents that one call finds, changes or deletes."""
+    vector_dimension: Positive = 65_536
+    """Dimension of a collection."""
+
+
 class Settings(Section, frozen=True):
     """All settings, by section. `collections` has index settings for single ones, by `KEYSPACE.COLLECTION`."""
 
@@ -62,6 +77,7 @@ class Settings(Section, frozen=True):
     filters: FilterSettings = FilterSettings()
     memory: MemorySettings = MemorySettings()
     admission: AdmissionSettings = AdmissionSettings()
+    requests: RequestSettings = RequestSettings()
     collections: dict[str, dict[str, str | int | float]] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
