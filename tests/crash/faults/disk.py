@@ -50,6 +50,9 @@ class FaultyDisk:
 
     def __init__(self, library: Path, below: Path) -> None:
         below.mkdir(parents=True, exist_ok=True)
+        self.below = below
+        self.durable = below.with_name("durable")
+        self.durable.mkdir()
         page = below.parent / "faults.page"
         page.write_bytes(b"\0" * mmap.PAGESIZE)
         with page.open("r+b") as file:
@@ -58,7 +61,13 @@ class FaultyDisk:
             "LD_PRELOAD": str(library),
             "FAULTS_BELOW": str(below),
             "FAULTS_CONTROL": str(page),
+            "FAULTS_DURABLE": str(self.durable),
         }
+
+    def cut_power(self) -> None:
+        """Leave of the files what was synced. For when no process has them open."""
+        shutil.rmtree(self.below)
+        shutil.copytree(self.durable, self.below)
 
     def __getattr__(self, name: str) -> int:
         """Return a counter or a wish."""

@@ -2,16 +2,20 @@
  * one directory, and does to them what a page of shared memory says.
  *
  * FAULTS_BELOW is the directory, FAULTS_CONTROL a file that holds one `struct control`; tests/crash/faults/disk.py
- * has the same fields in the same order.
+ * has the same fields in the same order. FAULTS_DURABLE, where it is set, is a directory that gets what a power cut
+ * would leave: a file's bytes come there when the file is synced. Bytes whose sync failed never do unless they are
+ * written again, because the kernel takes them for written. Names are durable at once.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -44,6 +48,22 @@ static struct control *control;
 static char below[PATH_MAX];
 static size_t below_length;
 static _Atomic unsigned char kinds[FILES];
+
+/* What was done to a file since it was last synced, in order: bytes written, or (size -1) a new length. */
+struct change {
+    off64_t at;
+    ssize_t size;
+};
+struct file {
+    char path[PATH_MAX];
+    struct change *changes;
+    size_t count, room;
+};
+enum { KEPT_FILES = 1024 };
+static char durable[PATH_MAX];
+static struct file *files[KEPT_FILES];
+static _Atomic short numbers[FILES]; /* Of an open file: its place in `files`, plus 1. */
+static pthread_mutex_t keeping = PTHREAD_MUTEX_INITIALIZER;
 
 static int (*real_open)(const char *, int, ...);
 static int (*real_openat)(int, const char *, int, ...);
@@ -82,6 +102,8 @@ __attribute__((constructor)) static void begin(void) {
     if (fd < 0) return;
     void *mapped = mmap(NULL, sizeof(struct control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     real_close(fd);
+    const char *kept = getenv("FAULTS_DURABLE");
+    if (kept) snprintf(durable, sizeof durable, "%s", kept);
     if (mapped != MAP_FAILED) control = mapped;
 }
 
@@ -107,9 +129,74 @@ static int fail(int64_t number) {
 /* What an operation on a kind of file fails with; 0 not at all. */
 static int64_t asked(int kind, _Atomic int64_t *number) { return kind && (control->files & kind) ? *number : 0; }
 
-static int remember(int fd, int kind) {
+/* The same file in the durable directory; "" where there is none. */
+static const char *durable_path(const char *path, char *place) {
+    int kind = kind_of(path);
+    place[0] = 0;
+    if (durable[0] && kind && kind != MEMORY) snprintf(place, PATH_MAX, "%s%s", durable, path + below_length);
+    return place;
+}
+
+static void keep_file(int fd, const char *path, int flags) {
+    char place[PATH_MAX];
+    if (fd < 0 || fd >= FILES) return;
+    numbers[fd] = 0;
+    if (!*durable_path(path, place) || flags & O_DIRECTORY) return;
+    if (flags & O_CREAT) real_close(real_open(place, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    pthread_mutex_lock(&keeping);
+    int number = 0;
+    while (number < KEPT_FILES && files[number] && strcmp(files[number]->path, path)) number++;
+    if (number < KEPT_FILES) {
+        if (!files[number]) {
+            files[number] = calloc(1, sizeof **files);
+            snprintf(files[number]->path, PATH_MAX, "%s", path);
+        }
+        numbers[fd] = (short)(number + 1);
+    }
+    pthread_mutex_unlock(&keeping);
+}
+
+static void note(int fd, off64_t at, ssize_t size) {
+    if (fd < 0 || fd >= FILES || !numbers[fd]) return;
+    pthread_mutex_lock(&keeping);
+    struct file *file = files[numbers[fd] - 1];
+    if (file->count == file->room) {
+        file->room = file->room ? 2 * file->room : 64;
+        file->changes = realloc(file->changes, file->room * sizeof *file->changes);
+    }
+    file->changes[file->count++] = (struct change){at, size};
+    pthread_mutex_unlock(&keeping);
+}
+
+/* Make durable what was done to a file; after a sync that failed only the new lengths, and forget the rest. */
+static void settle(int fd, int synced) {
+    char place[PATH_MAX];
+    if (fd < 0 || fd >= FILES || !numbers[fd]) return;
+    pthread_mutex_lock(&keeping);
+    struct file *file = files[numbers[fd] - 1];
+    int to = real_open(durable_path(file->path, place), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    for (size_t number = 0; to >= 0 && number < file->count; number++) {
+        struct change change = file->changes[number];
+        if (change.size < 0) {
+            if (real_ftruncate(to, change.at)) abort();
+        } else if (synced) {
+            char *data = malloc((size_t)change.size);
+            ssize_t got = real_pread(fd, data, (size_t)change.size, change.at);
+            if (got > 0 && real_pwrite(to, data, (size_t)got, change.at) != got) abort();
+            free(data);
+        }
+    }
+    if (to >= 0) real_close(to);
+    file->count = 0;
+    pthread_mutex_unlock(&keeping);
+}
+
+static int remember(int fd, int kind, const char *path, int flags) {
     if (fd >= 0 && fd < FILES) kinds[fd] = (unsigned char)kind;
-    if (fd >= 0 && kind) control->opened++;
+    if (fd >= 0 && kind) {
+        control->opened++;
+        keep_file(fd, path, flags);
+    }
     return fd;
 }
 
@@ -126,7 +213,7 @@ static int refuses(int kind, int flags) {
         va_end(rest);                                                     \
         int kind = kind_of(path);                                         \
         if (refuses(kind, flags)) return -1;                              \
-        return remember(real_open(path, flags, mode), kind);              \
+        return remember(real_open(path, flags, mode), kind, path, flags);              \
     }
 OPEN(open)
 OPEN(open64)
@@ -139,13 +226,16 @@ OPEN(open64)
         va_end(rest);                                                     \
         int kind = kind_of(path);                                         \
         if (refuses(kind, flags)) return -1;                              \
-        return remember(real_openat(folder, path, flags, mode), kind);    \
+        return remember(real_openat(folder, path, flags, mode), kind, path, flags);    \
     }
 OPENAT(openat)
 OPENAT(openat64)
 
 int close(int fd) {
-    if (fd >= 0 && fd < FILES) kinds[fd] = 0;
+    if (fd >= 0 && fd < FILES) {
+        kinds[fd] = 0;
+        numbers[fd] = 0;
+    }
     return real_close(fd);
 }
 
@@ -167,14 +257,18 @@ static ssize_t allowed(int kind, size_t size) {
 ssize_t write(int fd, const void *data, size_t size) {
     int kind = kind_of_fd(fd);
     ssize_t most = kind ? allowed(kind, size) : (ssize_t)size;
-    return most < 0 ? -1 : real_write(fd, data, (size_t)most);
+    ssize_t done = most < 0 ? -1 : real_write(fd, data, (size_t)most);
+    if (kind && done > 0) note(fd, lseek64(fd, 0, SEEK_CUR) - done, done);
+    return done;
 }
 
 #define PWRITE(name)                                                      \
     ssize_t name(int fd, const void *data, size_t size, off64_t at) {     \
         int kind = kind_of_fd(fd);                                        \
         ssize_t most = kind ? allowed(kind, size) : (ssize_t)size;        \
-        return most < 0 ? -1 : real_pwrite(fd, data, (size_t)most, at);   \
+        ssize_t done = most < 0 ? -1 : real_pwrite(fd, data, (size_t)most, at); \
+        if (kind && done > 0) note(fd, at, done);                         \
+        return done;                                                      \
     }
 PWRITE(pwrite)
 PWRITE(pwrite64)
@@ -203,9 +297,12 @@ static int sync_with(int (*real)(int), int fd) {
     }
     if (number && control->sync_failures) {
         if (control->sync_failures > 0) control->sync_failures--;
+        settle(fd, 0);
         return fail(number);
     }
-    return real(fd);
+    int done = real(fd);
+    settle(fd, !done);
+    return done;
 }
 
 int fsync(int fd) { return sync_with(real_fsync, fd); }
@@ -214,7 +311,10 @@ int fdatasync(int fd) { return sync_with(real_fdatasync, fd); }
 static int truncate_fd(int fd, off64_t size) {
     int kind = kind_of_fd(fd);
     int64_t number = kind ? asked(kind, &control->change_errno) : 0;
-    return number ? fail(number) : real_ftruncate(fd, size);
+    if (number) return fail(number);
+    int done = real_ftruncate(fd, size);
+    if (kind && !done) note(fd, size, -1);
+    return done;
 }
 
 int ftruncate(int fd, off_t size) { return truncate_fd(fd, size); }
@@ -239,6 +339,23 @@ static int may_change(const char *path) {
     return number ? fail(number) : 0;
 }
 
-int unlink(const char *path) { return may_change(path) ? -1 : real_unlink(path); }
-int rename(const char *from, const char *to) { return may_change(to) ? -1 : real_rename(from, to); }
-int mkdir(const char *path, mode_t mode) { return may_change(path) ? -1 : real_mkdir(path, mode); }
+int unlink(const char *path) {
+    char place[PATH_MAX];
+    if (may_change(path)) return -1;
+    if (*durable_path(path, place)) real_unlink(place);
+    return real_unlink(path);
+}
+
+int rename(const char *from, const char *to) {
+    char before[PATH_MAX], after[PATH_MAX];
+    if (may_change(to)) return -1;
+    if (*durable_path(from, before) && *durable_path(to, after)) real_rename(before, after);
+    return real_rename(from, to);
+}
+
+int mkdir(const char *path, mode_t mode) {
+    char place[PATH_MAX];
+    if (may_change(path)) return -1;
+    if (*durable_path(path, place)) real_mkdir(place, mode);
+    return real_mkdir(path, mode);
+}
