@@ -75,16 +75,26 @@ class Collection:
         self._budget = budget
         try:
             self._files = Connections(folder, self._settings.indexing, read_only=read_only)
-            self._documents, self._vectors = self._files.writer.totals()
-            if self._settings.vector is not None:
-                self._index = FlatIndex(self._settings.vector.dimension, self._settings.vector.metric)
-                with budget.reserve(self._index.growth_bytes(self._vectors), f"opening {keyspace}.{entry.name}"):
-                    for positions, vectors in self._files.writer.vectors(self._settings.vector.dimension):
-                        self._index.put(positions, vectors)
+            try:
+                self._load()
+            except BaseException:
+                self._files.close()
+                raise
         except (apsw.Error, OSError, ValueError) as problem:
             raise self._cannot_open(problem) from problem
         self._tables = self._files.writer
         self._queue = WriteQueue(self._files.file, self._committed, self._tables.forget_paths)
+
+    def _load(self) -> None:
+        """Read what is kept in memory. Raises `UNAVAILABLE_DATABASE` where it does not fit."""
+        self._documents, self._vectors = self._files.writer.totals()
+        if self._settings.vector is not None:
+            self._index = FlatIndex(self._settings.vector.dimension, self._settings.vector.metric)
+            # The index grows by doubling, so it may come to have twice what it needs.
+            size = 2 * self._index.growth_bytes(self._vectors)
+            with self._budget.reserve(size, f"opening {self.keyspace}.{self.entry.name}", reading=True):
+                for positions, vectors in self._files.writer.vectors(self._settings.vector.dimension):
+                    self._index.put(positions, vectors)
 
     def _cannot_open(self, problem: Exception) -> DataApiError:
         file = self._folder / "documents.db"

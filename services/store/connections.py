@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path as FilePath
 
 import apsw
+import structlog
 
 from services.documents.indexing import Indexing
+from services.runtime.errors import DataApiError
 from services.store.documents import DocumentTables, create_tables, open_database
 from services.store.faults import DISK_ERRORS, read_failure
 from services.store.writer import Writer, open_unchanging
@@ -20,6 +22,8 @@ _WRITER_CACHE, _READER_CACHE = 16_000, 2_000
 _IDLE_READERS = 8
 #: How long readers are waited for, and new ones held back, when the file has to be opened again.
 _ALONE_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
 
 
 class ClosedError(Exception):
@@ -63,9 +67,14 @@ class Connections:
             with tables.connection:
                 yield tables
         except DISK_ERRORS as problem:
-            raise read_failure(problem, self.path, _errno_of(tables.connection)) from problem
+            raise self._unreadable(problem, _errno_of(tables.connection)) from problem
         finally:
             self._give_back(tables)
+
+    def close(self) -> None:
+        """Close all connections, the one that writes as well."""
+        self.file.close()
+        self.close_readers()
 
     def close_readers(self) -> None:
         """Close the readers' connections; those in use once they are given back."""
@@ -89,7 +98,7 @@ class Connections:
                 self._reading -= 1
                 self._changed.notify_all()
             if isinstance(problem, (*DISK_ERRORS, OSError)):
-                raise read_failure(problem, self.path) from problem
+                raise self._unreadable(problem, 0) from problem
             raise
 
     def _give_back(self, tables: DocumentTables) -> None:
@@ -101,6 +110,11 @@ class Connections:
             else:
                 tables.connection.close()
             self._changed.notify_all()
+
+    def _unreadable(self, problem: Exception, system_errno: int) -> DataApiError:
+        error = read_failure(problem, self.path, system_errno)
+        log.error("a file cannot be read", file=str(self.path), problem=error.message)
+        return error
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

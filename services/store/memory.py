@@ -54,23 +54,18 @@ class MemoryBudget:
             return self._fits(size)
 
     @contextmanager
-    def reserve(self, size: int, purpose: str = "the request", *, shared: object = None) -> Iterator[None]:
+    def reserve(
+        self, size: int, purpose: str = "the request", *, shared: object = None, reading: bool = False
+    ) -> Iterator[None]:
         """Count so many bytes as used while something that will take them is under way.
 
         Of reservations with the same `shared` only the largest counts. Raises `FAILED_WRITE_REQUEST` when they do
-        not fit.
+        not fit, `UNAVAILABLE_DATABASE` where it is for `reading`.
         """
         with self._lock:
             together = self._shared.get(shared, []) if shared is not None else []
             if not self._fits(size - max(together, default=0)):
-                raise DataApiError(
-                    "FAILED_WRITE_REQUEST",
-                    problem=(
-                        f"{purpose} needs about {_megabytes(size)} of memory, and of the {_megabytes(self.limit)} "
-                        f"that the store may use {_megabytes(self._used())} are taken"
-                    ),
-                    consequence="Nothing was changed. Delete documents or collections, or give the store more memory.",
-                )
+                raise self._refusal(size, purpose, reading)
             before = max(together, default=0)
             together.append(size)
             self._reserved += max(together) - before
@@ -87,6 +82,16 @@ class MemoryBudget:
                     self._shared.pop(shared, None)
                 # What was reserved is there by now: it is not to be missing from both.
                 self._next_sample = 0.0
+
+    def _refusal(self, size: int, purpose: str, reading: bool) -> DataApiError:
+        problem = (
+            f"{purpose} needs about {_megabytes(size)} of memory, and of the {_megabytes(self.limit)} that the store "
+            f"may use {_megabytes(self._used())} are taken"
+        )
+        remedy = "Delete documents or collections, or give the store more memory."
+        if reading:
+            return DataApiError("UNAVAILABLE_DATABASE", problem=problem, advice=remedy)
+        return DataApiError("FAILED_WRITE_REQUEST", problem=problem, consequence=f"Nothing was changed. {remedy}")
 
     def _fits(self, size: int) -> bool:
         most = self.limit * (1 - _HEADROOM) - size

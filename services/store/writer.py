@@ -191,6 +191,7 @@ class Writer:
             raise
         except apsw.Error as problem:
             self._refuse(problem, connection.system_errno)
+            self._report(problem, connection.system_errno)
         return connection
 
     def _count_pages(self, connection: apsw.Connection, name: str, pages: int) -> int:
