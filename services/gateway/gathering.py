@@ -90,7 +90,7 @@ class FindGathering:
                 waiting.response.set_result(outcome.found)
             else:
                 error = status_to_error(status_pb2.Status.FromString(outcome.error))
-                unknown = DataApiError("UNAVAILABLE_DATABASE", problem="the store's error is unknown here")
+                unknown = self._remote.unavailable("it answered with an error that is unknown here")
                 waiting.response.set_exception(error or unknown)
 
     def _ended(self) -> None:

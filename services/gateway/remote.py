@@ -44,7 +44,11 @@ def store_remote(timeout_seconds: float) -> Remote:
     return Remote(
         "store",
         timeout_seconds,
-        lambda problem: DataApiError("UNAVAILABLE_DATABASE", problem=problem),
+        lambda problem: DataApiError(
+            "UNAVAILABLE_DATABASE",
+            problem=problem,
+            advice="Nothing is known to have changed; send the request again.",
+        ),
         lambda seconds: DataApiError("TIMEOUT_READING_DATA", seconds=seconds),
     )
 

@@ -11,7 +11,7 @@ import inspect
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any, cast
@@ -43,6 +43,9 @@ CHANNEL_OPTIONS = (
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
 )
+
+#: Threads of a threaded server for health checks and reflection.
+_OTHER_THREADS = 4
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +85,8 @@ def error_from_call(failure: grpc.RpcError) -> DataApiError | None:
     return None
 
 
-def _abort_arguments(error: DataApiError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
+def abort_arguments(error: DataApiError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
+    """Return what to abort a call with for an error: status, message and trailing metadata."""
     code = getattr(grpc.StatusCode, error.definition.grpc)
     return code, error.message, ((STATUS_DETAILS_KEY, error_to_status(error).SerializeToString()),)
 
@@ -124,9 +128,9 @@ class ErrorInterceptor(grpc.ServerInterceptor):
             try:
                 return handler.unary_unary(request, context)
             except DataApiError as error:
-                code, message, trailing = _abort_arguments(error)
+                code, message, trailing = abort_arguments(error)
             except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
-                code, message, trailing = _abort_arguments(unexpected_error(method, problem))
+                code, message, trailing = abort_arguments(unexpected_error(method, problem))
             context.set_trailing_metadata(trailing)
             return context.abort(code, message)
 
@@ -139,9 +143,9 @@ def _guarded_generator(method: str, handler: Any) -> Any:
             yield from handler(request, context)
             return
         except DataApiError as error:
-            code, message, trailing = _abort_arguments(error)
+            code, message, trailing = abort_arguments(error)
         except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
-            code, message, trailing = _abort_arguments(unexpected_error(method, problem))
+            code, message, trailing = abort_arguments(unexpected_error(method, problem))
         context.set_trailing_metadata(trailing)
         context.abort(code, message)
 
@@ -173,9 +177,9 @@ class AsyncErrorInterceptor(grpc.aio.ServerInterceptor):
             try:
                 return await handler.unary_unary(request, context)
             except DataApiError as error:
-                code, message, trailing = _abort_arguments(error)
+                code, message, trailing = abort_arguments(error)
             except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
-                code, message, trailing = _abort_arguments(unexpected_error(method, problem))
+                code, message, trailing = abort_arguments(unexpected_error(method, problem))
             return await context.abort(code, message, trailing)
 
         return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
@@ -188,9 +192,9 @@ def _guarded_stream(method: str, handler: Any) -> Any:
                 yield response
             return
         except DataApiError as error:
-            code, message, trailing = _abort_arguments(error)
+            code, message, trailing = abort_arguments(error)
         except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
-            code, message, trailing = _abort_arguments(unexpected_error(method, problem))
+            code, message, trailing = abort_arguments(unexpected_error(method, problem))
         await context.abort(code, message, trailing)
 
     return stream
@@ -228,11 +232,14 @@ def serve_threaded(
     register: Callable[[grpc.Server], None],
     service_names: tuple[str, ...],
     *,
-    workers: int,
     on_stop: Callable[[], None],
+    interceptors: Sequence[grpc.ServerInterceptor],
     grace_seconds: float = 10.0,
 ) -> None:
     """Serve RPCs on threads until SIGTERM or SIGINT, then drain and call `on_stop`.
+
+    `interceptors` come first come first, one that answers errors among them. What they give no pool of its own
+    runs on a few threads.
 
     Raises `ValueError` for an address that is open to the network, `RuntimeError` when it cannot be bound.
     """
@@ -242,8 +249,8 @@ def serve_threaded(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     server = grpc.server(
-        futures.ThreadPoolExecutor(max_workers=workers, thread_name_prefix="rpc"),
-        interceptors=[ErrorInterceptor()],
+        futures.ThreadPoolExecutor(max_workers=_OTHER_THREADS, thread_name_prefix="rpc"),
+        interceptors=list(interceptors),
         options=CHANNEL_OPTIONS,
     )
     register(server)

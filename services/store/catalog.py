@@ -2,7 +2,8 @@
 
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import apsw
 import msgspec
 
-from services.runtime.errors import DataApiError
-from services.store.documents import open_database
-from services.store.migrations import FileFormat
+from services.runtime.errors import ConfigurationError, DataApiError
+from services.store.faults import DISK_ERRORS, describe, read_failure
+from services.store.migrations import FileFormat, format_version
 from services.store.records import CollectionSettings
+from services.store.writer import Writer
 
 _SCHEMA = """
 CREATE TABLE keyspaces (database TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (database, name)) WITHOUT ROWID;
@@ -53,42 +55,81 @@ class CollectionEntry:
 class Catalog:
     """The catalogue, in a SQLite file of its own. Safe to use from many threads.
 
-    Raises `FormatError` for a file that a newer version wrote.
+    Its methods raise `FAILED_READ_REQUEST` and `FAILED_WRITE_REQUEST` where the disk fails. The constructor raises
+    `FormatError`, and `ConfigurationError` where the file cannot be opened.
     """
 
-    def __init__(self, path: FilePath) -> None:
-        self._connection = open_database(path, create=True)
-        self._connection.execute("PRAGMA foreign_keys = ON")
+    def __init__(self, path: FilePath, *, read_only: bool = False) -> None:
+        try:
+            self._file = Writer(path, create=True, read_only=read_only)
+            self._file.connection.execute("PRAGMA foreign_keys = ON")
+            if self._file.connection.readonly("main"):
+                FORMAT.check(format_version(self._file.connection), str(path))
+            else:
+                FORMAT.prepare(self._file.connection, str(path))
+        except (apsw.Error, OSError) as problem:
+            raise ConfigurationError(
+                f"{path} cannot be opened: {describe(problem, path)}. Without it no collection can be found"
+            ) from problem
         self._lock = threading.Lock()
-        FORMAT.prepare(self._connection, str(path))
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._file.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        """Give the connection to one thread, to read."""
+        with self._lock:
+            self._file.revive()
+            try:
+                yield self._file.connection
+            except (*DISK_ERRORS, apsw.ConnectionClosedError) as problem:
+                raise read_failure(problem, self._file.path) from problem
+
+    @contextmanager
+    def _writing(self) -> Iterator[apsw.Connection]:
+        """Give the connection to one thread, in a transaction."""
+        with self._lock:
+            self._file.check()
+            connection = self._file.connection
+            committing = False
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                committing = True
+                connection.execute("COMMIT")
+            except BaseException as problem:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if isinstance(problem, apsw.Error):
+                    raise self._file.failed(problem, committing=committing) from problem
+                raise
+            self._file.committed()
 
     def create_keyspace(self, database: str, name: str) -> None:
         """Create a keyspace, unless it is there."""
-        with self._lock:
-            self._connection.execute("INSERT OR IGNORE INTO keyspaces VALUES (?, ?)", (database, name))
+        with self._writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO keyspaces VALUES (?, ?)", (database, name))
 
     def keyspaces(self, database: str) -> list[str]:
         """Return the names of a database's keyspaces, sorted."""
         sql = "SELECT name FROM keyspaces WHERE database = ? ORDER BY name"
-        with self._lock:
-            return [str(name) for (name,) in self._connection.execute(sql, (database,))]
+        with self._reading() as connection:
+            return [str(name) for (name,) in connection.execute(sql, (database,))]
 
     def drop_keyspace(self, database: str, name: str) -> list[str]:
         """Drop a keyspace with its collections and return their uids; a missing one is no error."""
-        with self._lock, self._connection:
-            dropped = [str(uid) for _, uid, *_ in self._connection.execute(_SELECT, (database, name))]
+        with self._writing() as connection:
+            dropped = [str(uid) for _, uid, *_ in connection.execute(_SELECT, (database, name))]
             sql = "DELETE FROM collections WHERE database = ? AND keyspace = ?"
-            self._connection.execute(sql, (database, name))
-            self._connection.execute("DELETE FROM keyspaces WHERE database = ? AND name = ?", (database, name))
+            connection.execute(sql, (database, name))
+            connection.execute("DELETE FROM keyspaces WHERE database = ? AND name = ?", (database, name))
         return dropped
 
     def collections(self, database: str, keyspace: str) -> list[CollectionEntry]:
         """Return the collections of a keyspace by name. Raises `UNKNOWN_KEYSPACE`."""
-        with self._lock:
+        with self._reading():
             self._check_keyspace(database, keyspace)
             return self._entries(database, keyspace)
 
@@ -98,12 +139,12 @@ class Catalog:
         Raises `UNKNOWN_KEYSPACE`, `UNKNOWN_COLLECTION_OR_TABLE`, or `COLLECTION_CHANGED` when it is not the one
         of the uid, where one is given.
         """
-        with self._lock:
+        with self._reading() as connection:
             entry = self._find(database, keyspace, name)
             if entry is None:
                 self._check_keyspace(database, keyspace)
                 sql = f"{_SELECT} ORDER BY name"
-                known = [str(other) for other, *_ in self._connection.execute(sql, (database, keyspace))]
+                known = [str(other) for other, *_ in connection.execute(sql, (database, keyspace))]
                 raise DataApiError(
                     "UNKNOWN_COLLECTION_OR_TABLE", collection=name, keyspace=keyspace, known=", ".join(known)
                 )
@@ -124,13 +165,13 @@ class Catalog:
 
         Raises `UNKNOWN_KEYSPACE`, and `TOO_MANY_COLLECTIONS` where the database has `max_collections`.
         """
-        with self._lock:
+        with self._writing() as connection:
             self._check_keyspace(database, keyspace)
             existing = self._find(database, keyspace, name)
             if existing is not None:
                 return existing, False
             sql = "SELECT count(*) FROM collections WHERE database = ?"
-            count = next(int(value) for (value,) in self._connection.execute(sql, (database,)))
+            count = next(int(value) for (value,) in connection.execute(sql, (database,)))
             if max_collections is not None and count >= max_collections:
                 raise DataApiError(
                     "TOO_MANY_COLLECTIONS",
@@ -144,32 +185,32 @@ class Catalog:
 
     def drop_collection(self, database: str, keyspace: str, name: str) -> str | None:
         """Drop a collection and return its uid; None where there is none. Raises `UNKNOWN_KEYSPACE`."""
-        with self._lock:
+        with self._writing() as connection:
             self._check_keyspace(database, keyspace)
             entry = self._find(database, keyspace, name)
             if entry is None:
                 return None
-            self._connection.execute("DELETE FROM collections WHERE uid = ?", (entry.uid,))
+            connection.execute("DELETE FROM collections WHERE uid = ?", (entry.uid,))
             return entry.uid
 
     def uids(self) -> set[str]:
         """Return the uids of all collections."""
-        with self._lock:
-            return {str(uid) for (uid,) in self._connection.execute("SELECT uid FROM collections")}
+        with self._reading() as connection:
+            return {str(uid) for (uid,) in connection.execute("SELECT uid FROM collections")}
 
     # --- backups ---
 
     def databases(self) -> list[str]:
         """Return the names of all databases, sorted."""
-        with self._lock:
-            found = self._connection.execute("SELECT DISTINCT database FROM keyspaces ORDER BY database")
+        with self._reading() as connection:
+            found = connection.execute("SELECT DISTINCT database FROM keyspaces ORDER BY database")
             return [str(name) for (name,) in found]
 
     def contents(self, database: str) -> dict[str, list[CollectionEntry]]:
         """Return all collections of a database by keyspace and name, of one moment."""
-        with self._lock:
+        with self._reading() as connection:
             sql = "SELECT name FROM keyspaces WHERE database = ? ORDER BY name"
-            keyspaces = [str(name) for (name,) in self._connection.execute(sql, (database,))]
+            keyspaces = [str(name) for (name,) in connection.execute(sql, (database,))]
             return {keyspace: self._entries(database, keyspace) for keyspace in keyspaces}
 
     def restore(self, database: str, contents: Mapping[str, Sequence[CollectionEntry]], *, replace: bool) -> list[str]:
@@ -177,37 +218,37 @@ class Catalog:
 
         Raises `RESTORE_TARGET_EXISTS` where one of the collections is there and is not to be replaced.
         """
-        with self._lock, self._connection:
+        with self._writing() as connection:
             existing = self._existing(database, contents)
             if existing and not replace:
                 raise DataApiError("RESTORE_TARGET_EXISTS", database=database, collections=", ".join(existing))
             delete = "DELETE FROM collections WHERE uid = ?"
-            self._connection.executemany(delete, ((entry.uid,) for entry in existing.values()))
+            connection.executemany(delete, ((entry.uid,) for entry in existing.values()))
             for keyspace, entries in contents.items():
-                self._connection.execute("INSERT OR IGNORE INTO keyspaces VALUES (?, ?)", (database, keyspace))
+                connection.execute("INSERT OR IGNORE INTO keyspaces VALUES (?, ?)", (database, keyspace))
                 for entry in entries:
                     self._insert(database, keyspace, entry)
         return [entry.uid for entry in existing.values()]
 
     def existing(self, database: str, contents: Mapping[str, Sequence[CollectionEntry]]) -> list[str]:
         """Return, as `KEYSPACE.COLLECTION`, which of some collections a database has by name."""
-        with self._lock:
+        with self._reading():
             return list(self._existing(database, contents))
 
     def note_backup(self, folder: str) -> None:
         """Remember a folder that is removed at the next start unless it is forgotten before."""
-        with self._lock:
-            self._connection.execute("INSERT OR IGNORE INTO unfinished_backups VALUES (?)", (folder,))
+        with self._writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO unfinished_backups VALUES (?)", (folder,))
 
     def forget_backup(self, folder: str) -> None:
         """Forget a folder that `note_backup` remembered."""
-        with self._lock:
-            self._connection.execute("DELETE FROM unfinished_backups WHERE folder = ?", (folder,))
+        with self._writing() as connection:
+            connection.execute("DELETE FROM unfinished_backups WHERE folder = ?", (folder,))
 
     def noted_backups(self) -> list[str]:
         """Return the folders that `note_backup` remembered."""
-        with self._lock:
-            return [str(folder) for (folder,) in self._connection.execute("SELECT folder FROM unfinished_backups")]
+        with self._reading() as connection:
+            return [str(folder) for (folder,) in connection.execute("SELECT folder FROM unfinished_backups")]
 
     # --- details ---
 
@@ -220,22 +261,22 @@ class Catalog:
         return {name: entry for name, entry in found.items() if entry is not None}
 
     def _entries(self, database: str, keyspace: str) -> list[CollectionEntry]:
-        found = self._connection.execute(f"{_SELECT} ORDER BY name", (database, keyspace))
+        found = self._file.connection.execute(f"{_SELECT} ORDER BY name", (database, keyspace))
         return [_entry(*values) for values in found]
 
     def _insert(self, database: str, keyspace: str, entry: CollectionEntry) -> None:
-        self._connection.execute(
+        self._file.connection.execute(
             "INSERT INTO collections (uid, database, keyspace, name, settings, attributes) VALUES (?, ?, ?, ?, ?, ?)",
             (entry.uid, database, keyspace, entry.name, msgspec.json.encode(entry.settings), entry.attributes),
         )
 
     def _find(self, database: str, keyspace: str, name: str) -> CollectionEntry | None:
-        found = self._connection.execute(f"{_SELECT} AND name = ?", (database, keyspace, name))
+        found = self._file.connection.execute(f"{_SELECT} AND name = ?", (database, keyspace, name))
         return next((_entry(*values) for values in found), None)
 
     def _check_keyspace(self, database: str, keyspace: str) -> None:
         sql = "SELECT 1 FROM keyspaces WHERE database = ? AND name = ?"
-        if next(iter(self._connection.execute(sql, (database, keyspace))), None) is None:
+        if next(iter(self._file.connection.execute(sql, (database, keyspace))), None) is None:
             raise DataApiError("UNKNOWN_KEYSPACE", keyspace=keyspace)
 
 

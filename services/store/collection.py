@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Generic, TypeVar
@@ -25,10 +25,12 @@ from services.store.changes import (
     Update,
     VectorOrder,
 )
-from services.store.connections import ClosedError, Connections
+from services.store.connections import FILE_NAME, ClosedError, Connections
 from services.store.documents import DocumentTables, Row
+from services.store.faults import describe
 from services.store.filter_index import FilterIndex, PostingChanges
 from services.store.filters import EVERYTHING, Filter
+from services.store.memory import UNLIMITED, MemoryBudget
 from services.store.migrations import FormatError
 from services.store.ordering import FieldOrder
 from services.store.postings import IndexedRecord, indexed_record
@@ -44,6 +46,7 @@ from services.store.vectors.search_queue import SearchQueue
 from services.store.vectors.similarity import Metric, Vectors
 from services.store.vectors.statistics import IndexStatistics
 from services.store.write_queue import QueueClosedError, WriteQueue
+from services.store.writer import Writer
 
 #: How long a compaction waits for a graph to be built anew; beyond, that goes on in the background.
 _COMPACTION_SECONDS = 600.0
@@ -52,11 +55,6 @@ log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 _Near = tuple[Row, float | None]
-
-
-@contextmanager
-def _unbounded(_: int) -> Iterator[None]:
-    yield
 
 
 @dataclass(slots=True)
@@ -84,34 +82,66 @@ class Collection:
         entry: CollectionEntry,
         settings: Settings,
         background: Background,
+        *,
+        read_only: bool = False,
+        budget: MemoryBudget = UNLIMITED,
     ) -> None:
         self.entry = entry
         self.keyspace = keyspace
         self._folder = folder
         self._settings = entry.settings
+        self._index_settings = settings.index_of(keyspace, entry.name)
         self._background = background
+        self._budget = budget
         self._index: VectorIndex | None = None
         self._searches = SearchQueue()
         self._builder: IndexBuilder | None = None
         self._filter_index = FilterIndex(settings.filters.cache_bytes)
         try:
-            self._files = Connections(folder, self._settings.indexing, self._filter_index)
-            self._tables = self._files.writer
-            if self._settings.vector is None:
-                self._documents = self._tables.count(EVERYTHING, -1)
-            else:
-                own, label = settings.index_of(keyspace, entry.name), f"{keyspace}.{entry.name}"
-                opened = recovered_index(folder, self._tables, self._settings.vector, own, label)
-                self._documents, self._index = opened.documents, opened.index
-                self._builder = IndexBuilder(opened.index, folder, self._stored_vectors, _unbounded, label)
-                if opened.graph is not None:
-                    self._builder.restored(opened.graph)
-        except (apsw.Error, OSError, FormatError) as problem:
-            raise DataApiError(
-                "CORRUPTED_COLLECTION_SCHEMA", keyspace=keyspace, collection=entry.name, problem=problem
-            ) from problem
-        self._queue = WriteQueue(self._tables.connection, self._committed, self._tables.forget_paths)
+            self._files = Connections(folder, self._settings.indexing, self._filter_index, read_only=read_only)
+            try:
+                self._load(read_only=read_only)
+            except BaseException:
+                self._files.close()
+                raise
+        except (apsw.Error, OSError, ValueError, FormatError) as problem:
+            raise self._cannot_open(problem) from problem
+        self._tables = self._files.writer
+        self._queue = WriteQueue(self._files.file, self._committed, self._tables.forget_paths)
         self._wake_background()
+
+    def _load(self, *, read_only: bool) -> None:
+        """Read what is kept in memory. Raises `UNAVAILABLE_DATABASE` where it does not fit."""
+        tables, vector = self._files.writer, self._settings.vector
+        if vector is None:
+            self._documents = tables.count(EVERYTHING, -1)
+            return
+        name = f"{self.keyspace}.{self.entry.name}"
+        # The index grows by doubling, so it may come to have twice what it needs.
+        size = 2 * 4 * vector.dimension * tables.count(EVERYTHING, -1)
+        with self._budget.reserve(size, f"opening {name}", reading=True):
+            opened = recovered_index(self._folder, tables, vector, self._index_settings, name)
+        self._documents, self._index = opened.documents, opened.index
+        if not read_only:
+            self._builder = IndexBuilder(opened.index, self._folder, self._stored_vectors, self._reserve, name)
+            if opened.graph is not None:
+                self._builder.restored(opened.graph)
+
+    @contextmanager
+    def _reserve(self, size: int) -> Iterator[None]:
+        try:
+            with self._budget.reserve(size, "the graph"):
+                yield
+        except DataApiError as problem:
+            raise MemoryError(problem.message) from problem
+
+    def _cannot_open(self, problem: Exception) -> DataApiError:
+        if isinstance(problem, ValueError):  # vectors that are not of the collection's dimension
+            problem = apsw.CorruptError(str(problem))
+        said = str(problem) if isinstance(problem, FormatError) else describe(problem, self._folder / FILE_NAME)
+        return DataApiError(
+            "CORRUPTED_COLLECTION_SCHEMA", keyspace=self.keyspace, collection=self.entry.name, problem=said
+        )
 
     # --- reading ---
 
@@ -229,6 +259,10 @@ class Collection:
         """Insert documents and return what became of each; ordered stops at the first that cannot be."""
         for record in records:
             self._check_vector(record)
+        with self._growing(len(records)):
+            return self._insert(records, ordered=ordered)
+
+    def _insert(self, records: Sequence[Record], *, ordered: bool) -> list[InsertOutcome]:
         # Parsed here, not while others wait for the transaction to end.
         documents = [self._indexed(record) for record in records]
 
@@ -265,7 +299,8 @@ class Collection:
                 result.next_after = rows[-1].position
             return _Written(result, index, error)
 
-        return self._write(write, update.selection)
+        with self._growing(max(1, update.limit)):
+            return self._write(write, update.selection)
 
     def replace(self, replacement: Replacement) -> Changed:
         """Replace a document, or create it."""
@@ -277,7 +312,8 @@ class Collection:
             row = rows[0] if rows else None
             return _Written(modify.replace_row(self._tables, self._settings, replacement, row, index), index)
 
-        return self._write(write, replacement.selection)
+        with self._growing(1):
+            return self._write(write, replacement.selection)
 
     def delete(self, selection: Selection, limit: int, projection: Projection | None) -> Deleted:
         """Delete documents; with a projection, return the image of the one that was deleted."""
@@ -303,6 +339,12 @@ class Collection:
             return _Written(None, IndexChanges(truncated=True))
 
         self._write(write)
+
+    def _growing(self, vectors: int) -> AbstractContextManager[None]:
+        """Reserve what so many more vectors take in the index. Raises `FAILED_WRITE_REQUEST` where it is not there."""
+        size = 0 if self._index is None else self._index.growth_bytes(vectors)
+        # The index makes room once for all that are written at a time.
+        return self._budget.reserve(size, "the index", shared=self)
 
     def _write(self, write: Callable[[], _Written[Result]], selection: Selection | None = None) -> Result:
         def numbered() -> _Written[Result]:
@@ -376,11 +418,11 @@ class Collection:
             raise DataApiError("COLLECTION_CHANGED", collection=self.entry.name) from None
 
     @contextmanager
-    def writes_held(self) -> Iterator[apsw.Connection]:
-        """Hold all writes, those answered before being committed, and give the connection that writes."""
+    def writes_held(self) -> Iterator[Writer]:
+        """Hold all writes, those answered before being committed, and give the file they go to."""
         try:
-            with self._queue.held() as connection:
-                yield connection
+            with self._queue.held() as file:
+                yield file
         except QueueClosedError:
             raise DataApiError("COLLECTION_CHANGED", collection=self.entry.name) from None
 
@@ -417,9 +459,8 @@ class Collection:
 
 def _rows(tables: DocumentTables, nearest: Nearest) -> list[_Near]:
     """Return what was found, without those documents that are not there for this reader."""
-    found = zip(nearest.positions.tolist(), nearest.similarities.tolist(), strict=True)
-    rows = ((tables.by_position(position), similarity) for position, similarity in found)
-    return [(row, similarity) for row, similarity in rows if row is not None]
+    similarities = dict(zip(nearest.positions.tolist(), nearest.similarities.tolist(), strict=True))
+    return [(row, similarities[row.position]) for row in tables.at(list(similarities))]
 
 
 def _projected(rows: Sequence[_Near], projection: Projection) -> list[Found]:

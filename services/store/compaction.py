@@ -1,13 +1,13 @@
 """Giving back what deleted documents took: free pages of a collection's file, its WAL, and memory of its vectors."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
 
-from services.runtime.errors import DataApiError
 from services.store.collection import Collection
 from services.store.connections import FILE_NAME
 from services.store.progress import Progress
@@ -38,16 +38,13 @@ def compact(collection: Collection, folder: Path) -> Generator[Progress, None, C
     """
     path = folder / FILE_NAME
     before = disk_bytes(path)
-    try:
-        yield from _give_pages_back(collection)
-        yield Progress("vectors", 0, 0)
-        collection.compact_index()
-        yield Progress("statistics", 0, 0)
-        with collection.writes_held() as writer:
-            writer.execute(f"PRAGMA analysis_limit = {_ANALYSIS_ROWS}; PRAGMA optimize = 0x10002").fetchall()
-        _empty_wal(collection)
-    except apsw.Error as problem:
-        raise DataApiError("FAILED_WRITE_REQUEST", problem=problem) from problem
+    yield from _give_pages_back(collection)
+    yield Progress("vectors", 0, 0)
+    collection.compact_index()
+    yield Progress("statistics", 0, 0)
+    with _writer(collection) as writer:
+        writer.execute(f"PRAGMA analysis_limit = {_ANALYSIS_ROWS}; PRAGMA optimize = 0x10002").fetchall()
+    _empty_wal(collection)
     return Compacted(before, disk_bytes(path))
 
 
@@ -57,7 +54,7 @@ def disk_bytes(path: Path) -> int:
 
 
 def _give_pages_back(collection: Collection) -> Generator[Progress, None, None]:
-    with collection.writes_held() as writer:
+    with _writer(collection) as writer:
         size, total = _value(writer, "page_size"), _value(writer, "freelist_count")
         if _value(writer, "auto_vacuum") != _INCREMENTAL:
             writer.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}; VACUUM").fetchall()
@@ -65,7 +62,7 @@ def _give_pages_back(collection: Collection) -> Generator[Progress, None, None]:
     left = total
     while left:
         yield Progress("pages", max(0, total - left) * size, total * size)
-        with collection.writes_held() as writer:
+        with _writer(collection) as writer:
             start = time.monotonic()
             with writer:
                 writer.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
@@ -77,15 +74,20 @@ def _give_pages_back(collection: Collection) -> Generator[Progress, None, None]:
 def _empty_wal(collection: Collection) -> None:
     """Have the WAL in the file and cut it, unless somebody reads from it all the time."""
     for _ in range(_CHECKPOINTS):
-        with collection.writes_held() as writer:
-            usual = _value(writer, "busy_timeout")
-            writer.set_busy_timeout(_CHECKPOINT_MILLISECONDS)
-            try:
-                busy, *_ = next(iter(writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")))
-            finally:
-                writer.set_busy_timeout(usual)
-        if not busy:
-            return
+        with collection.writes_held() as file:
+            if file.empty_log(_CHECKPOINT_MILLISECONDS):
+                return
+
+
+@contextmanager
+def _writer(collection: Collection) -> Iterator[apsw.Connection]:
+    """Hold all writes and give the connection that writes. Raises `FAILED_WRITE_REQUEST` where the disk fails."""
+    with collection.writes_held() as file:
+        file.check()
+        try:
+            yield file.connection
+        except apsw.Error as problem:
+            raise file.failed(problem, committing=False) from problem
 
 
 def _value(connection: apsw.Connection, pragma: str) -> int:

@@ -76,6 +76,7 @@ def open_database(path: FilePath, *, create: bool = False) -> apsw.Connection:
     connection.set_busy_timeout(10_000)
     if create:
         # Has an effect on new files only: their free pages can be given back a few at a time.
+        if not connection.readonly("main"):
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -114,6 +115,11 @@ class DocumentTables:
         """Return the document in a place."""
         sql = f"SELECT {_COLUMNS} FROM documents AS d WHERE d.position = ?"
         return next((_row(values) for values in self.connection.execute(sql, (position,))), None)
+
+    def at(self, positions: Sequence[int]) -> list[Row]:
+        """Return the documents in some places, in that order, without those that are not there."""
+        sql = f"SELECT {_COLUMNS} FROM documents AS d WHERE d.position = ?"
+        return [_row(values) for values in self.connection.executemany(sql, ((position,) for position in positions))]
 
     def matching(self, filter_: Filter, *, after: int = 0, limit: int) -> Iterator[Row]:
         """Yield the documents that match, in storage order, from the first one after a position; -1 yields all."""

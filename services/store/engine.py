@@ -1,5 +1,6 @@
 """All collections of a data directory: what the servicer asks of storage."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -14,6 +15,7 @@ import structlog
 from services.runtime.errors import ConfigurationError, DataApiError
 from services.store.catalog import Catalog, CollectionEntry
 from services.store.collection import Collection
+from services.store.memory import MemoryBudget
 from services.store.settings import Settings
 from services.store.vectors.background import Background
 
@@ -29,15 +31,21 @@ class DirectoryInUseError(ConfigurationError):
 
 
 class Engine:
-    """The catalogue and the open collections of one data directory, which no other process may use meanwhile."""
+    """The catalogue and the open collections of one data directory, which no other process may use meanwhile.
+
+    A directory that can only be read is served for reading.
+    """
 
     def __init__(self, data_dir: FilePath, settings: Settings = Settings()) -> None:  # noqa: B008 - it is frozen
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.data_dir = data_dir
         self._settings = settings
         self._background = Background()
-        self._lock_file = _lock(data_dir)
-        self.catalog = Catalog(data_dir / "catalog.db")
+        self.budget = MemoryBudget.of(settings.memory)
+        self._lock_file, self._read_only = _lock(data_dir)
+        if self._read_only:
+            log.warning("the data directory can only be read: writes will be refused", data_dir=str(data_dir))
+        self.catalog = Catalog(data_dir / "catalog.db", read_only=self._read_only)
         self._open: dict[str, Future[Collection]] = {}
         self._problems: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -62,7 +70,15 @@ class Engine:
         if mine:
             try:
                 opening.set_result(
-                    Collection(self.folder(entry.uid), keyspace, entry, self._settings, self._background)
+                    Collection(
+                        self.folder(entry.uid),
+                        keyspace,
+                        entry,
+                        self._settings,
+                        self._background,
+                        read_only=self._read_only,
+                        budget=self.budget,
+                    )
                 )
                 self._problems.pop(entry.uid, None)
             except Exception as problem:  # noqa: BLE001 - answered to all who wait, this caller included
@@ -162,6 +178,8 @@ class Engine:
 
     def _remove_leftovers(self) -> None:
         """Remove what was left when the process ended: collections being dropped or restored, and half backups."""
+        if self._read_only:
+            return
         known = self.catalog.uids()
         home = self.data_dir / _COLLECTIONS
         for folder in home.iterdir() if home.exists() else ():
@@ -174,8 +192,22 @@ class Engine:
             self.catalog.forget_backup(name)
 
 
-def _lock(data_dir: FilePath) -> int:
-    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+def _lock(data_dir: FilePath) -> tuple[int, bool]:
+    """Lock the directory for this process; return the lock's descriptor, and whether it can only be read."""
+    path = data_dir / "lock"
+    read_only = False
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as problem:
+        if problem.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise ConfigurationError(f"{path} cannot be opened: {problem.strerror}") from problem
+        read_only = True
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            raise ConfigurationError(
+                f"{data_dir} cannot be written ({problem.strerror}) and holds no data to read; make it writable"
+            ) from problem
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -183,4 +215,4 @@ def _lock(data_dir: FilePath) -> int:
         raise DirectoryInUseError(
             f"{data_dir} is in use by another store; stop that one, or give another data directory"
         ) from None
-    return descriptor
+    return descriptor, read_only

@@ -7,14 +7,21 @@ from pathlib import Path
 import grpc
 from orrery.store.v1 import operations_pb2, operations_pb2_grpc, store_pb2, store_pb2_grpc
 
-from services.runtime.rpc import serve_threaded
+from services.runtime.admission import Admission, Lane
+from services.runtime.errors import DataApiError
+from services.runtime.rpc import ErrorInterceptor, serve_threaded
 from services.store.engine import Engine
 from services.store.operations import OperationsServicer
+from services.store.requests import RequestLimits
 from services.store.service import StoreServicer
-from services.store.settings import Settings, load_settings
+from services.store.settings import AdmissionSettings, Settings, load_settings
 
 SERVICE_NAME = store_pb2.DESCRIPTOR.services_by_name["StoreService"].full_name
 OPERATIONS_NAME = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name
+#: What is answered without reading documents; it has threads of its own, and few are enough.
+_SMALL = frozenset(("GetCollection", "ListCollections", "ListKeyspaces", "GetCollectionStatistics", "InspectDatabase"))
+_READS = frozenset(("FindDocuments", "FindDocumentsTogether", "CountDocuments"))
+_SMALL_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,7 @@ def run(settings: StoreSettings) -> None:
     Raises `DirectoryInUseError`, `FormatError`, or `ValueError` for an address open to the network.
     """
     engine = Engine(settings.data_dir, settings.settings)
+    bounds = [admission(settings.settings.admission), ErrorInterceptor(), RequestLimits(settings.settings.requests)]
 
     def register(server: grpc.Server) -> None:
         store_pb2_grpc.add_StoreServiceServicer_to_server(StoreServicer(engine), server)
@@ -49,6 +57,26 @@ def run(settings: StoreSettings) -> None:
         settings.listen,
         register,
         (SERVICE_NAME, OPERATIONS_NAME),
-        workers=settings.settings.admission.running,
+        interceptors=bounds,
         on_stop=engine.close,
+    )
+
+
+def admission(settings: AdmissionSettings) -> Admission:
+    """Return who may run when: reads and writes have half of the threads and of the places to wait each."""
+    running, waiting = max(1, settings.running // 2), settings.waiting // 2
+    reads, writes = Lane("reads", running, waiting), Lane("writes", running, waiting)
+    small = Lane("small", _SMALL_THREADS, settings.waiting)
+    lanes = {}
+    for method in store_pb2.DESCRIPTOR.services_by_name["StoreService"].methods:
+        lane = small if method.name in _SMALL else reads if method.name in _READS else writes
+        lanes[f"/{SERVICE_NAME}/{method.name}"] = lane
+    return Admission(lanes, _too_many)
+
+
+def _too_many(lane: Lane) -> DataApiError:
+    return DataApiError(
+        "UNAVAILABLE_DATABASE",
+        problem=f"it has {lane.most} {lane.name} under way or waiting, as many as it takes on",
+        advice=f"Nothing was changed; send the request again in about {lane.retry_seconds:.1f} seconds.",
     )

@@ -15,6 +15,9 @@ _OUTCOMES = {
     InsertOutcome.SKIPPED: pb.INSERT_OUTCOME_SKIPPED,
 }
 
+#: What a write takes while it is under way, in sizes of its request: its documents parsed, their postings, pages.
+_PARSED_TIMES = 12
+
 Context = grpc.ServicerContext
 
 
@@ -23,6 +26,7 @@ class StoreServicer(store_pb2_grpc.StoreServiceServicer):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._budget = engine.budget
 
     # --- keyspaces ---
 
@@ -91,8 +95,9 @@ class StoreServicer(store_pb2_grpc.StoreServiceServicer):
         self, request: pb.InsertDocumentsRequest, context: Context
     ) -> pb.InsertDocumentsResponse:
         """Insert documents."""
-        records = [messages.read_record(document) for document in request.documents]
-        outcomes = self._collection(request.collection).insert(records, ordered=request.ordered)
+        with self._budget.reserve(_PARSED_TIMES * request.ByteSize()):
+            records = [messages.read_record(document) for document in request.documents]
+            outcomes = self._collection(request.collection).insert(records, ordered=request.ordered)
         return pb.InsertDocumentsResponse(outcomes=[_OUTCOMES[outcome] for outcome in outcomes])
 
     def FindDocuments(  # noqa: N802
@@ -126,14 +131,16 @@ class StoreServicer(store_pb2_grpc.StoreServiceServicer):
         self, request: pb.UpdateDocumentsRequest, context: Context
     ) -> pb.UpdateDocumentsResponse:
         """Change documents."""
-        changed = self._collection(request.collection).update(messages.read_update(request))
+        with self._budget.reserve(_PARSED_TIMES * request.ByteSize()):
+            changed = self._collection(request.collection).update(messages.read_update(request))
         return messages.update_message(changed)
 
     def ReplaceDocument(  # noqa: N802
         self, request: pb.ReplaceDocumentRequest, context: Context
     ) -> pb.ReplaceDocumentResponse:
         """Replace a document."""
-        changed = self._collection(request.collection).replace(messages.read_replacement(request))
+        with self._budget.reserve(_PARSED_TIMES * request.ByteSize()):
+            changed = self._collection(request.collection).replace(messages.read_replacement(request))
         return messages.replacement_message(changed)
 
     def DeleteDocuments(  # noqa: N802

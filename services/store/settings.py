@@ -47,12 +47,29 @@ class MemorySettings(Section, frozen=True):
 
 
 class AdmissionSettings(Section, frozen=True):
-    """How many calls are taken on at a time."""
+    """How many calls are taken on at a time, half of them reads and half of them writes."""
 
     running: Positive = 32
     """Calls that are answered at a time."""
     waiting: NotNegative = 256
     """Calls that may wait for their turn; more are refused at once."""
+
+
+class RequestSettings(Section, frozen=True):
+    """What one request may bring or ask for. The Data API's own limits are the gateway's, and lower."""
+
+    documents: Positive = 1_000
+    """Documents of one insert, each with at most one vector."""
+    document_bytes: Positive = 24 * 1024 * 1024
+    """Bytes of one document with what lies beside its JSON."""
+    operations: Positive = 10_000
+    """Operations of one update."""
+    page_documents: Positive = 10_000
+    """Documents that one call finds, changes or deletes."""
+    finds: Positive = 256
+    """Finds that come together."""
+    vector_dimension: Positive = 65_536
+    """Dimension of a collection."""
 
 
 class Settings(Section, frozen=True):
@@ -62,6 +79,7 @@ class Settings(Section, frozen=True):
     filters: FilterSettings = FilterSettings()
     memory: MemorySettings = MemorySettings()
     admission: AdmissionSettings = AdmissionSettings()
+    requests: RequestSettings = RequestSettings()
     collections: dict[str, dict[str, str | int | float]] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import apsw
 
-from services.runtime.errors import DataApiError
+from services.store.writer import Writer
 
 Result = TypeVar("Result")
 
@@ -30,18 +30,18 @@ class _Waiting(Generic[Result]):
 
 
 class WriteQueue:
-    """The writes of one connection. `committed` is called with their results, in order, before they are answered.
+    """The writes of one file. `committed` is called with their results, in order, before they are answered.
 
     `rolled_back` is called when a write, or the whole transaction, was undone.
     """
 
     def __init__(
         self,
-        connection: apsw.Connection,
+        file: Writer,
         committed: Callable[[Sequence[Any]], None],
         rolled_back: Callable[[], None],
     ) -> None:
-        self._connection = connection
+        self._file = file
         self._committed = committed
         self._rolled_back = rolled_back
         self._closed = False
@@ -55,7 +55,8 @@ class WriteQueue:
         `first` has it run with everything before it committed, so that it sees what `committed` made of that.
 
         Raises what the write raises, its own changes then undone; `FAILED_WRITE_REQUEST` when the transaction
-        could not be committed, everything then undone; `QueueClosedError` after `close`.
+        could not be committed, everything then undone, or the file takes no writes; `QueueClosedError` after
+        `close`.
         """
         mine = _Waiting(write, first)
         with self._arriving:
@@ -69,66 +70,68 @@ class WriteQueue:
         return mine.future.result()
 
     @contextmanager
-    def held(self) -> Iterator[apsw.Connection]:
-        """Hold all writes, those answered before being committed, and give their connection, outside a transaction.
+    def held(self) -> Iterator[Writer]:
+        """Hold all writes, those answered before being committed, and give what they go to, outside a transaction.
 
         Raises `QueueClosedError` after `close`.
         """
         with self._leading:
             if self._closed:
                 raise QueueClosedError
-            yield self._connection
+            yield self._file
 
     def close(self) -> None:
         """Wait for the write under way, then refuse all others and close the connection."""
         with self._leading:
             if not self._closed:
                 self._closed = True
-                self._connection.close()
+                self._file.close()
 
     def _commit(self, batch: Sequence[_Waiting[Any]]) -> None:
         try:
             if self._closed:
                 raise QueueClosedError
+            self._file.check()
             outcomes = self._transaction(batch)
             self._committed([result for _, result in outcomes])
         except Exception as problem:  # noqa: BLE001 - answered to everybody who waits
-            failure = problem
-            if isinstance(problem, apsw.Error):
-                failure = DataApiError("FAILED_WRITE_REQUEST", problem=problem)
             for waiting in batch:
                 if not waiting.future.done():
-                    waiting.future.set_exception(failure)
+                    waiting.future.set_exception(problem)
             return
         for waiting, result in outcomes:
             waiting.future.set_result(result)
+        self._file.committed()
 
     def _transaction(self, batch: Sequence[_Waiting[Any]]) -> list[tuple[_Waiting[Any], Any]]:
         """Run writes and commit them; return the results of those that did not fail."""
+        connection = self._file.connection
+        committing = False
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN IMMEDIATE")
             outcomes = [(waiting, result) for waiting in batch for result in self._attempt(waiting)]
-            self._connection.execute("COMMIT")
-        except apsw.Error:
+            committing = True
+            connection.execute("COMMIT")
+        except apsw.Error as problem:
             self._rolled_back()
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise self._file.failed(problem, committing=committing) from problem
         return outcomes
 
     def _attempt(self, waiting: _Waiting[Any]) -> list[Any]:
         """Run one write in a savepoint; no result when it failed, its error answered and its changes undone."""
-        self._connection.execute("SAVEPOINT one")
+        self._file.connection.execute("SAVEPOINT one")
         try:
             result = waiting.write()
         except apsw.Error:
             raise
         except Exception as problem:  # noqa: BLE001 - answered to whoever asked for the write
             self._rolled_back()
-            self._connection.execute("ROLLBACK TO one; RELEASE one")
+            self._file.connection.execute("ROLLBACK TO one; RELEASE one")
             waiting.future.set_exception(problem)
             return []
-        self._connection.execute("RELEASE one")
+        self._file.connection.execute("RELEASE one")
         return [result]
 
 

@@ -11,7 +11,7 @@ import pytest
 from orrery.store.v1 import operations_pb2 as pb
 from orrery.store.v1 import operations_pb2_grpc, store_pb2
 
-from tests.crash.test_store_kill import Store
+from tests.crash.process import StoreProcess
 
 ROUNDS = 5
 COLLECTIONS = ("a", "b", "c")
@@ -22,14 +22,14 @@ SETTINGS = store_pb2.CollectionSettings(vector=store_pb2.VectorSettings(dimensio
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
+def store(tmp_path: Path) -> Iterator[StoreProcess]:
+    store = StoreProcess(tmp_path)
     yield store
     if store.process.poll() is None:
         store.stop()
 
 
-def operations(store: Store) -> Any:
+def operations(store: StoreProcess) -> Any:
     return operations_pb2_grpc.OperationsServiceStub(store.channel)
 
 
@@ -37,7 +37,7 @@ def reference(name: str, database: str = "d") -> store_pb2.CollectionRef:
     return store_pb2.CollectionRef(database=database, keyspace="k", name=name)
 
 
-def write(store: Store, version: int) -> None:
+def write(store: StoreProcess, version: int) -> None:
     """Have every collection hold documents that say a version, and no others."""
     store.rpc.CreateKeyspace(store_pb2.CreateKeyspaceRequest(database="d", keyspace="k"))
     for name in COLLECTIONS:
@@ -56,7 +56,7 @@ def write(store: Store, version: int) -> None:
             store.rpc.InsertDocuments(store_pb2.InsertDocumentsRequest(collection=reference(name), documents=documents))
 
 
-def versions(store: Store, database: str = "d") -> set[int]:
+def versions(store: StoreProcess, database: str = "d") -> set[int]:
     """Return the versions that the documents of all collections say, each collection being whole."""
     found = set()
     for name in COLLECTIONS:
@@ -75,7 +75,7 @@ def versions(store: Store, database: str = "d") -> set[int]:
     return found
 
 
-def kill_within(store: Store, method: str, request: Any, moment: int) -> bool:
+def kill_within(store: StoreProcess, method: str, request: Any, moment: int) -> bool:
     """Kill the store when an operation has told its progress so many times; return whether it had answered."""
     answered = False
     try:
@@ -90,14 +90,14 @@ def kill_within(store: Store, method: str, request: Any, moment: int) -> bool:
     return answered
 
 
-def steps_of(store: Store, folder: Path) -> int:
+def steps_of(store: StoreProcess, folder: Path) -> int:
     """Make a backup and return how often it told its progress."""
     return len(list(operations(store).BackupDatabase(pb.BackupDatabaseRequest(database="d", folder=str(folder)))))
 
 
-def nothing_besides(store: Store, *names: str) -> None:
+def nothing_besides(store: StoreProcess, *names: str) -> None:
     """Check that there are no files but those that belong to something."""
-    assert {path.name for path in store.folder.iterdir()} <= {"data", "run", *names}
+    assert {path.name for path in store.folder.iterdir()} <= {"data", "run", "store.log", *names}
     known = {
         collection.uid
         for database in ("d", "copy")
@@ -114,7 +114,7 @@ def moments(steps: int) -> list[int]:
     return [0, steps - 2, *random.Random().sample(range(1, max(ROUNDS, steps - 2)), ROUNDS - 2)]
 
 
-def test_a_killed_backup_is_whole_or_not_there(store: Store) -> None:
+def test_a_killed_backup_is_whole_or_not_there(store: StoreProcess) -> None:
     write(store, 1)
     steps = steps_of(store, store.folder / "first")
     for turn, moment in enumerate(moments(steps)):
@@ -135,7 +135,7 @@ def test_a_killed_backup_is_whole_or_not_there(store: Store) -> None:
     assert store.stop() == 0
 
 
-def test_a_killed_restore_leaves_the_old_state_or_the_new(store: Store) -> None:
+def test_a_killed_restore_leaves_the_old_state_or_the_new(store: StoreProcess) -> None:
     write(store, 1)
     steps = steps_of(store, store.folder / "backup")
     for turn, moment in enumerate(moments(steps)):

@@ -37,6 +37,9 @@ _SNAPSHOT_SHARE, _SNAPSHOT_LEAST = 0.2, 2_000
 #: The same when the collection is closed, where time is short but a later start gains.
 _CLOSING_SHARE = 0.02
 
+#: How long nothing is built after there was no memory for it.
+_NO_ROOM_SECONDS = 30.0
+
 #: Asks for memory of so many bytes while something is built; raises `MemoryError` where there is not so much.
 Reserve = Callable[[int], AbstractContextManager[None]]
 
@@ -61,7 +64,8 @@ class IndexBuilder:
         self._random = np.random.default_rng()
         # Slots and tombstones of the graph that is on disk.
         self._on_disk = (0, 0)
-        self._no_room = False
+        # When memory may be asked for again after there was none.
+        self._no_room_until = 0.0
         self._asked = False
 
     def restored(self, graph: GraphIndex) -> None:
@@ -70,10 +74,12 @@ class IndexBuilder:
 
     def due(self) -> bool:
         """Tell whether there is work."""
+        if time.monotonic() < self._no_room_until:
+            return False
         graph = self.index.graph
         if graph is None:
             return self.index.waiting > self.index.settings.exact_below
-        return self.index.waiting > _TAIL or (self._too_many_tombstones(graph) and not self._no_room)
+        return self.index.waiting > _TAIL or self._too_many_tombstones(graph)
 
     def ask_for_rebuild(self) -> None:
         """Have the graph built anew if it has any tombstone, whatever their share."""
@@ -84,7 +90,14 @@ class IndexBuilder:
         self._stopped.set()
 
     def work(self) -> None:
-        """Bring the graph up to date."""
+        """Bring the graph up to date, as far as there is memory for it."""
+        try:
+            self._work()
+        except MemoryError as problem:
+            self._no_room_until = time.monotonic() + _NO_ROOM_SECONDS
+            log.warning("no memory to work on the graph", collection=self._name, problem=str(problem))
+
+    def _work(self) -> None:
         settings = self.index.settings
         graph = self.index.graph
         if graph is None and self.index.waiting > settings.exact_below:
@@ -124,7 +137,9 @@ class IndexBuilder:
     def _move(self, count: int) -> None:
         hold = _HOLD_SEARCHED if self._searched_lately() else _HOLD_IDLE
         start = time.monotonic()
-        moved = self.index.move(count, CORES)
+        graph = self.index.graph
+        with self._reserve(0 if graph is None else graph.growth_bytes(count)):
+            moved = self.index.move(count, CORES)
         taken = time.monotonic() - start
         if moved:
             self._portion = int(np.clip(moved * hold / max(taken, 1e-6), self._portion / 2, self._portion * 2))
@@ -179,13 +194,8 @@ class IndexBuilder:
             self.index.install(None, old, (rest[0], rest[1]), Effort())
             self._remove_snapshot()
             return
-        try:
-            with self._reserve(old.memory_bytes * kept // max(1, old.slots)):
-                new = self._built(old)
-        except MemoryError:
-            self._no_room = True
-            log.warning("no memory to build the graph anew; deleted vectors stay in it", collection=self._name)
-            return
+        with self._reserve(old.memory_bytes * kept // max(1, old.slots)):
+            new = self._built(old)
         if not self._stopped.is_set() and self.index.install(new, old, none, self.index.effort):
             self._on_disk = (0, 0)
             log.info("graph built anew", collection=self._name, vectors=len(new), tombstones=old.tombstones)

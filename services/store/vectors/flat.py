@@ -95,6 +95,12 @@ class FlatIndex:
         if len(self) < len(self._rows) // 4:
             self.compact()
 
+    def growth_bytes(self, count: int) -> int:
+        """Return how many bytes more adding so many vectors may take, what is copied meanwhile included."""
+        row, wanted = 4 * self.dimension + 8, len(self) + count
+        # Room that was never written to is not the process's yet.
+        return (count if wanted <= len(self._rows) else max(2 * len(self._rows), wanted)) * row
+
     def to_front(self, count: int, random: np.random.Generator) -> None:
         """Exchange the first rows for others taken at random."""
         for slot, other in enumerate(random.choice(len(self), min(count, len(self)), replace=False).tolist()):

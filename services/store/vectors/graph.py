@@ -47,6 +47,8 @@ class GraphIndex:
         self._places = places
         self._live = live
         self._tombstones = len(places) - int(live.sum())
+        # Vectors that FAISS has room for: as others do, it doubles the room when it is full.
+        self._room = len(places)
 
     def restore(self, graph: Any, positions: Positions) -> None:
         """Become what a snapshot has: a graph, and the position int64[n] of each slot, `ABSENT` for a tombstone.
@@ -92,6 +94,11 @@ class GraphIndex:
         links = 4 * self.faiss_index.hnsw.neighbors.size() + _BOOKKEEPING * self.slots
         return int(self.slots * self._code() + links + self._places.memory_bytes + self._live.nbytes)
 
+    def growth_bytes(self, count: int) -> int:
+        """Return how many bytes more adding so many vectors may take, what is copied meanwhile included."""
+        row = self._code() + 8 * self._links + _BOOKKEEPING
+        return (count if self.slots + count <= self._room else self.slots + count) * row
+
     @property
     def exact_rows(self) -> Vectors | None:
         """Return the vectors float32[slots, d] where it keeps them as they are; a view that adding ends."""
@@ -108,6 +115,8 @@ class GraphIndex:
     def add(self, prepared: Vectors, threads: int) -> None:
         """Link prepared vectors float32[n, d] into the graph. They are found once `take` has named them."""
         faiss.omp_set_num_threads(threads)
+        if self.slots + len(prepared) > self._room:
+            self._room = max(2 * self._room, self.slots + len(prepared))
         self.faiss_index.add(prepared)
 
     def take(self, positions: Positions, live: npt.NDArray[np.bool_]) -> None:

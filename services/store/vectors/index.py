@@ -160,6 +160,11 @@ class VectorIndex:
                 recall=None if graph is None else self._effort.recall,
             )
 
+    def growth_bytes(self, count: int) -> int:
+        """Return how many bytes more so many new vectors may take, before the background moves them."""
+        with self._lock.reading():
+            return self._tail.growth_bytes(count)
+
     # --- for the background alone ---
 
     @property

@@ -106,13 +106,13 @@ def test_an_error_is_that_finds_own() -> None:
 def test_when_the_call_fails_all_of_them_fail_and_the_next_ones_go_on() -> None:
     async def scenario(store: Store, gathering: FindGathering) -> None:
         async def broken(*_: Any, **__: Any) -> None:
-            raise DataApiError("UNAVAILABLE_DATABASE", problem="gone")
+            raise DataApiError("UNAUTHENTICATED_REQUEST")
 
         answers, store.FindDocumentsTogether = store.FindDocumentsTogether, broken  # type: ignore[method-assign,assignment]
         asyncio.get_running_loop().call_later(0.002, store.go.set)
         responses = await finds(gathering, 1, 2, 3, 4)
         assert [getattr(response, "code", None) for response in responses] == [None, None] + [
-            "UNAVAILABLE_DATABASE"
+            "UNAUTHENTICATED_REQUEST"
         ] * 2
         store.FindDocumentsTogether = answers  # type: ignore[method-assign]
         assert [response.next_after for response in await finds(gathering, 5)] == [5]

@@ -172,13 +172,13 @@ def test_a_file_from_before_free_pages_were_given_back_singly_is_compacted(
     fill(collection, MANY)
     delete_all_but(collection, 10)
     with collection.writes_held() as writer:
-        assert writer.execute("PRAGMA auto_vacuum").fetchall() == [(0,)]
+        assert writer.connection.execute("PRAGMA auto_vacuum").fetchall() == [(0,)]
 
     done = compacted(stub)
 
     assert done.after_bytes < done.before_bytes / 5
     with collection.writes_held() as writer:
-        assert writer.execute("PRAGMA auto_vacuum").fetchall() == [(2,)]
+        assert writer.connection.execute("PRAGMA auto_vacuum").fetchall() == [(2,)]
     collection_still_right(collection, 10)
 
 

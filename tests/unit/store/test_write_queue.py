@@ -10,19 +10,20 @@ import apsw
 import pytest
 
 from services.runtime.errors import DataApiError
-from services.store.documents import open_database
 from services.store.write_queue import QueueClosedError, WriteQueue
+from services.store.writer import Writer
 
 
 class Log:
     """A table of numbers with a queue in front, and what the queue said about it."""
 
     def __init__(self, path: Path) -> None:
-        self.connection = open_database(path, create=True)
+        self.file = Writer(path, create=True)
+        self.connection = self.file.connection
         self.connection.execute("CREATE TABLE numbers (number INTEGER)")
         self.transactions: list[list[Any]] = []
         self.rollbacks = 0
-        self.queue = WriteQueue(self.connection, self._committed, self._rolled_back)
+        self.queue = WriteQueue(self.file, self._committed, self._rolled_back)
 
     def _committed(self, results: Sequence[Any]) -> None:
         self.transactions.append(list(results))

@@ -1,0 +1,116 @@
+"""How many calls a threaded server takes on: so many run, so many wait, and the others are refused at once.
+
+Calls run in lanes, each with threads and a queue of its own, so that one kind of call cannot take the threads of
+another. A call that is refused costs no thread of a lane and is not even parsed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent import futures
+from typing import Any, cast
+
+import grpc
+
+from services.runtime.errors import DataApiError
+from services.runtime.rpc import abort_arguments
+
+#: Threads that tell callers that they are refused.
+_REFUSING_THREADS = 2
+#: Weight of one more call in the average time of a call.
+_AVERAGING = 0.05
+_LEAST_RETRY_SECONDS = 0.1
+
+
+class Lane(futures.ThreadPoolExecutor):
+    """Threads for one kind of call: `running` at a time, `waiting` for their turn."""
+
+    def __init__(self, name: str, running: int, waiting: int) -> None:
+        super().__init__(max_workers=running, thread_name_prefix=f"rpc-{name}")
+        self.name = name
+        self.running = running
+        self.most = running + waiting
+        self._inside = 0
+        self._average_seconds = 0.0
+        self._counting = threading.Lock()
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        """Have a call run, after those that wait already."""
+        with self._counting:
+            self._inside += 1
+        try:
+            future = super().submit(self._timed, work, *args, **kwargs)
+        except RuntimeError:  # it has been shut down
+            self._left()
+            raise
+        future.add_done_callback(lambda _: self._left())
+        return future
+
+    @property
+    def full(self) -> bool:
+        """Whether one more call would be too many."""
+        return self._inside >= self.most
+
+    @property
+    def retry_seconds(self) -> float:
+        """When there is likely to be room: the time in which half of those inside are answered."""
+        return max(_LEAST_RETRY_SECONDS, self._average_seconds * self._inside / self.running / 2)
+
+    def _timed(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        started = time.monotonic()
+        try:
+            return work(*args, **kwargs)
+        finally:
+            seconds = time.monotonic() - started
+            self._average_seconds += _AVERAGING * (seconds - self._average_seconds)
+
+    def _left(self) -> None:
+        with self._counting:
+            self._inside -= 1
+
+
+class Admission(grpc.ServerInterceptor):
+    """Sends each unary call to its lane, or refuses it. `lanes` tells the lane by the method's full name.
+
+    Methods without a lane (health checks, reflection) run in the server's own pool and are never refused. A call
+    whose deadline passed while it waited, or that was cancelled, is dropped.
+    """
+
+    def __init__(self, lanes: Mapping[str, Lane], refusal: Callable[[Lane], DataApiError]) -> None:
+        self._lanes = lanes
+        self._refusal = refusal
+        self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix="rpc-refusing")
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Choose where a call runs."""
+        handler = cast("Any", continuation(handler_call_details))
+        lane = self._lanes.get(handler_call_details.method)
+        if lane is None or handler is None or handler.unary_unary is None:
+            return handler
+        if lane.full:
+            return self._refuse(lane)
+
+        def call(request: Any, context: grpc.ServicerContext) -> Any:
+            remaining = context.time_remaining()
+            if not context.is_active() or (remaining is not None and remaining <= 0):
+                return context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed while the call waited")
+            return handler.unary_unary(request, context)
+
+        call.experimental_thread_pool = lane  # type: ignore[attr-defined]
+        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+
+    def _refuse(self, lane: Lane) -> Any:
+        def refuse(request: Any, context: grpc.ServicerContext) -> Any:
+            code, message, trailing = abort_arguments(self._refusal(lane))
+            context.set_trailing_metadata(trailing)
+            return context.abort(code, message)
+
+        refuse.experimental_thread_pool = self._refusing  # type: ignore[attr-defined]
+        # The request is not looked at.
+        return grpc.unary_unary_rpc_method_handler(refuse, lambda _: True, None)
