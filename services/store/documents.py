@@ -74,9 +74,8 @@ def open_database(path: FilePath, *, create: bool = False) -> apsw.Connection:
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
     connection = apsw.Connection(str(path), flags=flags)
     connection.set_busy_timeout(10_000)
-    if create:
+    if create and not connection.readonly("main"):
         # Has an effect on new files only: their free pages can be given back a few at a time.
-        if not connection.readonly("main"):
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
