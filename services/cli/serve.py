@@ -206,6 +206,8 @@ def store(data_dir: DataDir = Path(".orrery/store"), listen: Listen = None, log_
 
     ORRERY_STORE_CONFIG names a file of settings, and ORRERY_STORE_<SECTION>_<NAME> sets one (docs/operations.md).
     """
+    # Read when FAISS is imported: its threads are to sleep while they have no work, not to take the time of others.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from services.store.server import StoreSettings, run
 
     configure_logs("store", log_level)

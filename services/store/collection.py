@@ -57,6 +57,15 @@ Result = TypeVar("Result")
 _Near = tuple[Row, float | None]
 
 
+@dataclass(frozen=True, slots=True)
+class NearestSearch:
+    """A search for so many documents nearest to a vector, among all of them."""
+
+    order: VectorOrder
+    projection: Projection
+    limit: int
+
+
 @dataclass(slots=True)
 class _Written(Generic[Result]):
     """A write's result, what it means for the indexes, and an error to raise once what it did is durable."""
@@ -94,7 +103,7 @@ class Collection:
         self._background = background
         self._budget = budget
         self._index: VectorIndex | None = None
-        self._searches = SearchQueue()
+        self._searches = SearchQueue(self.find_nearest)
         self._builder: IndexBuilder | None = None
         self._filter_index = FilterIndex(settings.filters.cache_bytes)
         try:
@@ -149,9 +158,13 @@ class Collection:
         self, selection: Selection, projection: Projection, *, skip: int, limit: int, after: int
     ) -> tuple[list[Found], int | None]:
         """Return documents as projected, and the position to go on after where more follow in storage order."""
+        order = selection.order
+        if isinstance(order, VectorOrder) and selection.filter == EVERYTHING:
+            found = self._searches.run(NearestSearch(order, projection, skip + limit), skip + limit)
+            return found[skip:], None
 
         def read(tables: DocumentTables) -> tuple[list[Found], int | None]:
-            if selection.order is None:
+            if order is None:
                 rows = list(tables.matching(selection.filter, after=after, limit=limit + 1))
                 more = rows[limit - 1].position if len(rows) > limit else None
                 return [projection.apply(Found(row.record)) for row in rows[:limit]], more
@@ -159,15 +172,16 @@ class Collection:
 
         return self._read(read)
 
-    def find_nearest(
-        self, orders: Sequence[VectorOrder], projections: Sequence[Projection], limit: int
-    ) -> list[list[Found]]:
-        """Return the documents nearest to each of some vectors, as projected; all vectors are searched together."""
+    def find_nearest(self, searches: Sequence[NearestSearch]) -> list[list[Found]]:
+        """Return the documents nearest to each of some vectors, as projected; all vectors are searched together.
+
+        All searches have the same limit.
+        """
 
         def read(tables: DocumentTables) -> list[list[Found]]:
-            queries = np.stack([self._vector(order.query) for order in orders])
-            found = self._nearest(tables, queries, limit)
-            return [_projected(rows, projection) for rows, projection in zip(found, projections, strict=True)]
+            queries = np.stack([self._vector(search.order.query) for search in searches])
+            found = self._nearest(tables, queries, searches[0].limit)
+            return [_projected(rows, search.projection) for rows, search in zip(found, searches, strict=True)]
 
         return self._read(read)
 
@@ -196,7 +210,7 @@ class Collection:
         if isinstance(order, VectorOrder):
             vector, count = self._vector(order.query), skip + limit
             if selection.filter == EVERYTHING:
-                return self._nearest_with_others(tables, vector, count)[skip:]
+                return self._nearest(tables, vector.reshape(1, -1), count)[0][skip:]
             selected = tables.positions_matching(selection.filter)
             return self._nearest(tables, vector.reshape(1, -1), count, selected)[0][skip:]
         assert isinstance(order, FieldOrder)
@@ -205,12 +219,6 @@ class Collection:
             raise DataApiError("OVERLOADED_SORT_ROW_LIMIT", maxLimit=most)
         rows = tables.ordered(selection.filter, order.fields, skip=skip, limit=limit)
         return [(row, None) for row in rows]
-
-    def _nearest_with_others(self, tables: DocumentTables, vector: Vectors, limit: int) -> list[_Near]:
-        """Return the documents nearest to a vector, found by one call with what others search for meanwhile."""
-        nearest = self._searches.run(vector, limit, lambda queries, count: self._search(tables, queries, count))
-        rows = _rows(tables, nearest)
-        return rows if len(rows) == len(nearest.positions) else self._nearest(tables, vector.reshape(1, -1), limit)[0]
 
     def _nearest(
         self, tables: DocumentTables, queries: Vectors, limit: int, selected: Positions | None = None

@@ -9,6 +9,7 @@ from services.runtime.errors import DataApiError
 from services.runtime.rpc import error_to_status, unexpected_error
 from services.store import messages
 from services.store.changes import VectorOrder
+from services.store.collection import NearestSearch
 from services.store.engine import Engine
 from services.store.records import Found
 
@@ -61,9 +62,10 @@ def _find_nearest(engine: Engine, key: _Shared, requests: Sequence[pb.FindDocume
     *name, limit = key
     database, keyspace, collection, uid = map(str, name)
     pages = engine.collection(database, keyspace, collection, uid).find_nearest(
-        [VectorOrder(request.sort.vector) for request in requests],
-        [messages.read_projection(request.projection) for request in requests],
-        int(limit),
+        [
+            NearestSearch(VectorOrder(request.sort.vector), messages.read_projection(request.projection), int(limit))
+            for request in requests
+        ]
     )
     return [pb.FindOutcome(found=_response(page)) for page in pages]
 

@@ -17,6 +17,8 @@ from services.store.vectors.similarity import Metric, Scores, Vectors, exact_sco
 
 #: Threads that one call to FAISS may use: the processors this process may run on.
 CORES = len(os.sched_getaffinity(0))
+#: Queries for which another thread is worth waking.
+_QUERIES_OF_A_THREAD = 8
 _FIRST_CAPACITY = 64
 #: Candidates beyond those wanted. Where their scores are too near to tell, four times as many are taken.
 MARGIN = 16
@@ -167,6 +169,14 @@ class FlatIndex:
         return bool(gap > 2 * self.dimension * np.finfo(np.float32).eps * size)
 
 
+def threads_for(queries: int) -> int:
+    """Return how many threads a call to FAISS with so many queries should use; a setting of the calling thread's own.
+
+    More than one made one query three times slower, and waking another costs as much as some queries.
+    """
+    return max(1, min(CORES, queries // _QUERIES_OF_A_THREAD))
+
+
 def nearest_rows(queries: Vectors, rows: Vectors, count: int, metric: Metric) -> list[npt.NDArray[np.int64]]:
     """Return the numbers int64[<= count] of the rows float32[n, d] nearest to each query float32[q, d]."""
     queries = np.ascontiguousarray(queries)
@@ -174,9 +184,7 @@ def nearest_rows(queries: Vectors, rows: Vectors, count: int, metric: Metric) ->
     # The arrays themselves outlive the call, as FAISS's raw pointers to them need.
     places = (faiss.swig_ptr(queries), faiss.swig_ptr(rows), rows.shape[1], len(queries), len(rows), count)
     results = (faiss.swig_ptr(scores), faiss.swig_ptr(found))
-    # One query is one thread's work: more threads of OpenMP made it three times slower. The setting is the
-    # calling thread's own.
-    faiss.omp_set_num_threads(min(len(queries), CORES))
+    faiss.omp_set_num_threads(threads_for(len(queries)))
     if metric is Metric.EUCLIDEAN:
         faiss.knn_L2sqr(*places, *results)
     else:

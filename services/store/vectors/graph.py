@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.store.settings import IndexSettings
-from services.store.vectors.flat import CORES, nearest_of
+from services.store.vectors.flat import MARGIN, nearest_of, threads_for
 from services.store.vectors.places import ABSENT, Places, Positions, Slots
 from services.store.vectors.similarity import Metric, Vectors
 
@@ -21,6 +21,10 @@ _QUANTIZERS = {"float16": faiss.ScalarQuantizer.QT_fp16, "int8": faiss.ScalarQua
 #: Where fewer of the selected vectors are met than this share of what was expected, they lie elsewhere than the
 #: query, and the walk goes further.
 _EXPECTED_SHARE = 0.5
+#: Candidates beyond those wanted where vectors are exact: what float32 cannot tell apart is then told by float64.
+_EXACT_MARGIN = 4
+#: Times the usual effort that a search among selected vectors takes: effort is measured without a selection.
+_AMONG_TIMES = 2
 #: Bytes that FAISS keeps for a vector beside its code and its links: level and offset.
 _BOOKKEEPING = 12
 
@@ -107,6 +111,13 @@ class GraphIndex:
         flat = faiss.rev_swig_ptr(self._vectors.get_xb(), self.slots * self.dimension)
         return np.asarray(flat).reshape(self.slots, self.dimension)
 
+    def more_than(self, limit: int) -> int:
+        """Return how many candidates beyond those wanted are worth comparing by their stored vectors.
+
+        Few where the graph has those vectors itself; as many again, and some, where it has them rounded.
+        """
+        return _EXACT_MARGIN if self.storage == "float32" else MARGIN + limit
+
     def train(self, sample: Vectors) -> None:
         """Learn the range of values from prepared vectors, as `int8` needs before the first `add`."""
         if not self.faiss_index.is_trained:
@@ -162,14 +173,15 @@ class GraphIndex:
         costs more than comparing them all, they are. Both costs are counted in comparisons of vectors.
         """
         share = len(slots) / max(1, self.slots)
-        wider = int(max(effort, count) / max(share, 1e-9))
+        effort = max(_AMONG_TIMES * effort, count)
+        wider = int(effort / max(share, 1e-9))
         bits: npt.NDArray[np.uint8] | None = None
         while wider * self._links < len(slots):
             if bits is None:
                 bits = bitmap(slots, self.slots)
-            (found,) = self._walk(query.reshape(1, -1), max(count, effort), wider, bits)
+            (found,) = self._walk(query.reshape(1, -1), effort, wider, bits)
             found = found[found != ABSENT]
-            if len(found) >= _EXPECTED_SHARE * min(len(slots), max(count, effort)):
+            if len(found) >= _EXPECTED_SHARE * min(len(slots), effort):
                 return np.asarray(found[:count])
             wider *= 4
         return self._compare(query, count, slots)
@@ -177,7 +189,7 @@ class GraphIndex:
     def _walk(
         self, queries: Vectors, count: int, effort: int, bits: npt.NDArray[np.uint8] | None
     ) -> npt.NDArray[np.int64]:
-        faiss.omp_set_num_threads(min(len(queries), CORES))
+        faiss.omp_set_num_threads(threads_for(len(queries)))
         selector = None if bits is None else faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
         parameters = faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
         _, found = self.faiss_index.search(np.ascontiguousarray(queries), count, params=parameters)

@@ -18,15 +18,13 @@ import numpy.typing as npt
 
 from services.store.locks import ReadWriteLock
 from services.store.settings import IndexSettings
-from services.store.vectors.flat import MARGIN, NONE_RANKED, FlatIndex, Ranked, ranked
+from services.store.vectors.flat import NONE_RANKED, FlatIndex, Ranked, ranked
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.places import ABSENT, Positions
 from services.store.vectors.recall import NEAREST, Effort
 from services.store.vectors.similarity import Metric, Vectors, exact_scores, prepare, similarity
 from services.store.vectors.statistics import IndexStatistics
 
-#: Candidates beyond those wanted from a graph that keeps vectors rounded, as a share of those wanted.
-_ROUNDED_SHARE = 1.0
 #: Effort of a search for more than the usual number grows by so much for each more.
 _EFFORT_PER_MORE = 2
 
@@ -126,7 +124,7 @@ class VectorIndex:
     ) -> list[npt.NDArray[np.int64]]:
         """Return the slots of the graph's vectors that may be among the nearest to each query."""
         effort = self._effort.walk + _EFFORT_PER_MORE * max(0, limit - NEAREST)
-        count = limit + MARGIN + (0 if graph.storage == "float32" else int(_ROUNDED_SHARE * limit))
+        count = limit + graph.more_than(limit)
         if selected is None:
             return [slots[slots != ABSENT] for slots in graph.search(queries, count, effort)]
         among = graph.selected_slots(selected)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.store.vectors.flat import MARGIN, Ranked, nearest_rows, ranked
+from services.store.vectors.flat import Ranked, nearest_rows, ranked
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.places import ABSENT, Positions
 from services.store.vectors.similarity import Vectors, exact_scores
@@ -67,7 +67,7 @@ def exact_nearest(graph: GraphIndex, sample: Vectors, portions: Iterator[tuple[P
 
 def _recall(graph: GraphIndex, sample: Vectors, truth: list[Positions], effort: int) -> float:
     # As searches do, which compare some candidates more than they are asked for by the exact vectors.
-    slots = graph.search(sample, NEAREST + MARGIN, effort)
+    slots = graph.search(sample, NEAREST + graph.more_than(NEAREST), effort)
     found = [_positions(graph, row) for row in slots]
     hits = sum(len(np.intersect1d(near, true)) for near, true in zip(found, truth, strict=True))
     return hits / max(1, sum(map(len, truth)))

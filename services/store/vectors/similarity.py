@@ -33,9 +33,10 @@ def prepare(vectors: Vectors, metric: Metric) -> Vectors:
     if metric is not Metric.COSINE:
         return np.ascontiguousarray(vectors, np.float32)
     # In float64, so that squares of large or tiny float32 neither overflow nor vanish.
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    scaled = np.divide(vectors, lengths, out=np.zeros(vectors.shape), where=lengths > 0)
-    return np.asarray(scaled, np.float32)
+    wide = vectors.astype(np.float64)
+    lengths = np.sqrt(np.einsum("nd,nd->n", wide, wide))[:, np.newaxis]
+    lengths[lengths == 0] = 1
+    return np.asarray(wide / lengths, np.float32)
 
 
 def exact_scores(query: Vectors, rows: Vectors, metric: Metric) -> Scores:
@@ -62,8 +63,8 @@ def similarity(scores: Scores, metric: Metric) -> npt.NDArray[np.float32]:
     if metric is Metric.EUCLIDEAN:
         result = 1.0 / (1.0 - np.minimum(scores, 0.0))
     elif metric is Metric.COSINE:
-        result = (1.0 + np.clip(scores, -1.0, 1.0)) / 2.0
+        result = (1.0 + np.minimum(np.maximum(scores, -1.0), 1.0)) / 2.0
     else:
         result = (1.0 + scores) / 2.0
     greatest = float(np.finfo(np.float32).max)
-    return np.asarray(np.clip(result, -greatest, greatest), np.float32)
+    return np.minimum(np.maximum(result, -greatest), greatest).astype(np.float32)
