@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
-from orrery.store.v1 import store_pb2, store_pb2_grpc
+from orrery.store.v1 import operations_pb2, operations_pb2_grpc, store_pb2, store_pb2_grpc
 
 from benchmarks.store.cases import Task
 from benchmarks.store.clients import CallFailedError, Client
@@ -21,7 +21,7 @@ Float32 = NDArray[np.float32]
 
 DATABASE, KEYSPACE = "default", "default_keyspace"
 _MESSAGE_BYTES = 64 * 1024 * 1024
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.1
 
 
 class _Found(msgspec.Struct):
@@ -41,13 +41,14 @@ _answers = msgspec.json.Decoder(_Answer)
 _found = msgspec.json.Decoder(_Found)
 
 
-def index_caught_up(statistics: store_pb2.GetCollectionStatisticsResponse, documents: int) -> bool:
-    """Tell from a collection's statistics whether every document is found by the index.
+#: Vectors that are never in a graph: fewer are compared one by one. And those that may be outside of one.
+_EXACT, _TAIL = 5_000, 1_000
 
-    The store tells how many vectors it has, and a vector it counts is found: the search over them is exact. Where a
-    graph is built behind the writes, compare the graph's vectors here.
-    """
-    return statistics.vectors >= documents
+
+def index_caught_up(index: operations_pb2.IndexFigures, documents: int) -> bool:
+    """Tell from the figures of a collection's index whether the graph has caught up with the writes."""
+    waiting = index.vectors - index.graph_vectors
+    return index.vectors >= documents and waiting <= (_TAIL if documents > _EXACT else _EXACT)
 
 
 class _Orrery(Client):
@@ -65,6 +66,7 @@ class _Orrery(Client):
         options = [("grpc.max_receive_message_length", _MESSAGE_BYTES)]
         self._channel = grpc.aio.insecure_channel(self._task.target.rpc, options=options)
         self._stub: Any = store_pb2_grpc.StoreServiceStub(self._channel)
+        self._operations: Any = operations_pb2_grpc.OperationsServiceStub(self._channel)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -82,9 +84,10 @@ class _Orrery(Client):
 
     async def index(self) -> None:
         """Return when every document is found by the index."""
-        request = store_pb2.GetCollectionStatisticsRequest(collection=self._reference)
+        request = operations_pb2.InspectCollectionRequest(collection=self._reference)
         while True:
-            if index_caught_up(await self._rpc("GetCollectionStatistics", request), self._task.documents):
+            answer = await self._operations.InspectCollection(request, timeout=self._task.call_seconds)
+            if index_caught_up(answer.figures.index, self._task.documents):
                 return
             await asyncio.sleep(_POLL_SECONDS)
 

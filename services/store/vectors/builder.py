@@ -17,7 +17,7 @@ from services.store.vectors.flat import CORES
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.index import StoredVectors, VectorIndex
 from services.store.vectors.places import ABSENT, Positions
-from services.store.vectors.recall import SAMPLE, Effort, least_effort
+from services.store.vectors.recall import SAMPLE, Effort, Sample, least_effort
 from services.store.vectors.similarity import Vectors, prepare
 from services.store.vectors.snapshot import Snapshot, remove_snapshot, write_snapshot
 
@@ -79,7 +79,8 @@ class IndexBuilder:
         graph = self.index.graph
         if graph is None:
             return self.index.waiting > self.index.settings.exact_below
-        return self.index.waiting > _TAIL or self._too_many_tombstones(graph)
+        stale = self.index.effort.target not in (0.0, self.index.settings.target_recall)
+        return self.index.waiting > _TAIL or self._too_many_tombstones(graph) or stale
 
     def ask_for_rebuild(self) -> None:
         """Have the graph built anew if it has any tombstone, whatever their share."""
@@ -156,16 +157,27 @@ class IndexBuilder:
     # --- recall ---
 
     def _unmeasured(self, graph: GraphIndex) -> bool:
-        return self.index.effort.recall is None or len(graph) > _MEASURE_GROWTH * self.index.effort.vectors
+        effort = self.index.effort
+        grown = len(graph) > _MEASURE_GROWTH * effort.vectors
+        return effort.recall is None or grown or effort.target != self.index.settings.target_recall
 
     def _measure(self, graph: GraphIndex) -> None:
-        """Measure what searches find, with vectors that are not in the graph yet, and set their effort by it."""
-        sample = self.index.sample(SAMPLE)
-        if not len(sample) or not len(graph):
+        """Measure what searches find, if possible for vectors not in the graph yet, and set their effort by it."""
+        vectors = self.index.sample(SAMPLE)
+        sample = Sample(vectors, np.full(len(vectors), ABSENT, np.int64))
+        if len(sample) < SAMPLE // 2:
+            sample = self._own_sample(graph)
+        if not len(sample):
             return
         effort = least_effort(graph, sample, self._portions(graph), self.index.settings.target_recall)
         self.index.set_effort(graph, effort)
         log.info("recall measured", collection=self._name, recall=effort.recall, effort=effort.walk)
+
+    def _own_sample(self, graph: GraphIndex) -> Sample:
+        """Return vectors of a graph, drawn at random."""
+        held = np.flatnonzero(graph.positions != ABSENT)
+        slots = np.sort(self._random.choice(held, min(SAMPLE, len(held)), replace=False)).astype(np.int32)
+        return Sample(graph.rows_near(slots), graph.positions[slots].copy())
 
     def _portions(self, graph: GraphIndex) -> Iterator[tuple[Positions, Vectors]]:
         """Yield the vectors of a graph, prepared and exact, with their positions."""

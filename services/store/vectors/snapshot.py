@@ -41,6 +41,7 @@ class _Manifest(msgspec.Struct, frozen=True):
     walk: int
     recall: float | None
     measured_vectors: int
+    target: float
 
 
 class Snapshot(NamedTuple):
@@ -69,6 +70,7 @@ def write_snapshot(folder: Path, graph: GraphIndex, positions: Positions, snapsh
             snapshot.effort.walk,
             snapshot.effort.recall,
             snapshot.effort.vectors,
+            snapshot.effort.target,
         )
         temporary = folder / f"{_MANIFEST}.new"
         temporary.write_bytes(msgspec.json.encode(manifest))
@@ -100,7 +102,7 @@ def read_snapshot(folder: Path, graph: GraphIndex) -> tuple[Snapshot, Positions]
         graph.restore(faiss.read_index(str(folder / manifest.graph.name)), positions)
     except (OSError, ValueError, RuntimeError, msgspec.DecodeError) as problem:
         raise SnapshotError(f"{folder / _MANIFEST}: {problem}") from problem
-    effort = Effort(manifest.walk, manifest.recall, manifest.measured_vectors)
+    effort = Effort(manifest.walk, manifest.recall, manifest.measured_vectors, manifest.target)
     return Snapshot(manifest.sequence, effort), positions
 
 

@@ -255,6 +255,21 @@ def test_without_memory_for_a_second_graph_the_old_one_stays() -> None:
     assert len(model.search(clustered(1, 16), 10)[0].positions) == 10
 
 
+def test_another_target_of_recall_is_measured_for_after_the_next_start() -> None:
+    model = Model(32, Metric.COSINE, IndexSettings(exact_below=1000, links=4, construction_effort=8, target_recall=0.7))
+    model.change(dict(enumerate(clustered(6000, 32), start=1)))
+    model.builder.work()
+    least = model.index.statistics().search_effort
+    model.settings = IndexSettings(exact_below=1000, links=4, construction_effort=8, target_recall=0.99)
+
+    model.reopen()
+    assert model.builder.due()
+    model.builder.work()
+
+    assert model.index.statistics().search_effort > least
+    assert not model.builder.due()
+
+
 def test_the_graph_is_made_by_the_settings(tmp_path: Path) -> None:
     sizes = {}
     for storage in ("float32", "float16", "int8"):

@@ -22,7 +22,7 @@ from services.store.vectors.snapshot import (
 )
 from tests.unit.store.vectors.collections_of_vectors import clustered
 
-SAID = Snapshot(17, Effort(48, 0.99, 600))
+SAID = Snapshot(17, Effort(48, 0.99, 600, 0.97))
 
 
 def graph(**changes: Any) -> GraphIndex:
