@@ -180,7 +180,8 @@ class Collection:
 
         def read(tables: DocumentTables) -> list[list[Found]]:
             queries = np.stack([self._vector(search.order.query) for search in searches])
-            found = self._nearest(tables, queries, searches[0].limit)
+            vectors = any(search.projection.shows_vector for search in searches)
+            found = self._nearest(tables, queries, searches[0].limit, vectors=vectors)
             return [_projected(rows, search.projection) for rows, search in zip(found, searches, strict=True)]
 
         return self._read(read)
@@ -221,15 +222,22 @@ class Collection:
         return [(row, None) for row in rows]
 
     def _nearest(
-        self, tables: DocumentTables, queries: Vectors, limit: int, selected: Positions | None = None
+        self,
+        tables: DocumentTables,
+        queries: Vectors,
+        limit: int,
+        selected: Positions | None = None,
+        *,
+        vectors: bool = True,
     ) -> list[list[_Near]]:
         """Return the documents nearest to each query float32[q, d], among those of the selected positions."""
         found = self._search(tables, queries, limit, selected)
-        rows = [_rows(tables, nearest) for nearest in found]
+        rows = [_rows(tables, nearest, vectors) for nearest in found]
         lost = max(len(nearest.positions) - len(near) for nearest, near in zip(found, rows, strict=True))
         if lost:
             # Written since this reader began, or deleted: as many more are looked for.
-            rows = [_rows(tables, nearest) for nearest in self._search(tables, queries, limit + lost, selected)]
+            again = self._search(tables, queries, limit + lost, selected)
+            rows = [_rows(tables, nearest, vectors) for nearest in again]
         return [near[:limit] for near in rows]
 
     def _search(
@@ -465,10 +473,10 @@ class Collection:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _rows(tables: DocumentTables, nearest: Nearest) -> list[_Near]:
+def _rows(tables: DocumentTables, nearest: Nearest, vectors: bool) -> list[_Near]:
     """Return what was found, without those documents that are not there for this reader."""
     similarities = dict(zip(nearest.positions.tolist(), nearest.similarities.tolist(), strict=True))
-    return [(row, similarities[row.position]) for row in tables.at(list(similarities))]
+    return [(row, similarities[row.position]) for row in tables.at(list(similarities), vectors=vectors)]
 
 
 def _projected(rows: Sequence[_Near], projection: Projection) -> list[Found]:

@@ -58,18 +58,21 @@ class Projection:
         for path, part in (slices or {}).items():
             self._reach(path).part = part
 
+    @property
+    def shows_vector(self) -> bool:
+        """Tell whether `$vector` is returned."""
+        return self._vector
+
     def apply(self, found: Found) -> Found:
         """Return what is to be returned of a document; the stored bytes themselves where all of it is."""
         record = found.record
-        return Found(
-            Record(
-                self._json(record.json),
-                record.vector if self._vector else None,
-                record.vectorize if self._vectorize else None,
-                record.lexical if self._lexical else None,
-            ),
-            found.similarity,
-        )
+        json = self._json(record.json)
+        vector = record.vector if self._vector else None
+        vectorize = record.vectorize if self._vectorize else None
+        lexical = record.lexical if self._lexical else None
+        if json is record.json and (vector, vectorize, lexical) == (record.vector, record.vectorize, record.lexical):
+            return found
+        return Found(Record(json, vector, vectorize, lexical), found.similarity)
 
     def _json(self, json: bytes) -> bytes:
         if not self._include and not self._exclude_id and not self._root.below:

@@ -22,7 +22,7 @@ from services.store.vectors.flat import NONE_RANKED, FlatIndex, Ranked, ranked
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.places import ABSENT, Positions
 from services.store.vectors.recall import NEAREST, Effort
-from services.store.vectors.similarity import Metric, Vectors, exact_scores, prepare, similarity
+from services.store.vectors.similarity import Metric, Vectors, exact_scores, exact_scores_of_each, prepare, similarity
 from services.store.vectors.statistics import IndexStatistics
 
 #: Effort of a search for more than the usual number grows by so much for each more.
@@ -112,12 +112,34 @@ class VectorIndex:
                 return [self._nearest(found) for found in tail]
             candidates = self._candidates(graph, prepared, limit, selected)
             # Taken along, because positions and rows may change once the locks are given back.
-            rows = [None if graph.exact_rows is None else graph.exact_rows[slots] for slots in candidates]
             positions = [graph.positions[slots] for slots in candidates]
-        return [
-            self._nearest(_merged(ahead, self._exact(query, near, vectors, stored)).first(limit))
-            for query, ahead, near, vectors in zip(prepared, tail, positions, rows, strict=True)
-        ]
+            exact = graph.exact_rows
+            rows = None if exact is None else exact[np.concatenate(candidates)]
+        near = self._ranked(prepared, positions, rows, stored)
+        return [self._nearest(_merged(ahead, found).first(limit)) for ahead, found in zip(tail, near, strict=True)]
+
+    def _ranked(
+        self, queries: Vectors, positions: list[Positions], rows: Vectors | None, stored: StoredVectors
+    ) -> list[Ranked]:
+        """Return the candidates of each query ranked by their stored vectors; `rows` has those of all, if known."""
+        if rows is None:
+            return [
+                self._exact(query, *self._stored(near, stored)) for query, near in zip(queries, positions, strict=True)
+            ]
+        count = len(positions[0])
+        if count and all(len(near) == count for near in positions):
+            scores = exact_scores_of_each(queries, rows.reshape(len(queries), count, -1), self.metric)
+            return [ranked(near, score) for near, score in zip(positions, scores, strict=True)]
+        ends = np.cumsum([len(near) for near in positions])
+        parts = np.split(rows, ends[:-1])
+        return [self._exact(query, near, part) for query, near, part in zip(queries, positions, parts, strict=True)]
+
+    def _stored(self, positions: Positions, stored: StoredVectors) -> tuple[Positions, Vectors]:
+        found, vectors = stored(positions)
+        return found, prepare(vectors, self.metric)
+
+    def _exact(self, query: Vectors, positions: Positions, rows: Vectors) -> Ranked:
+        return ranked(positions, exact_scores(query, rows, self.metric)) if len(positions) else NONE_RANKED
 
     def _candidates(
         self, graph: GraphIndex, queries: Vectors, limit: int, selected: Positions | None
@@ -131,13 +153,6 @@ class VectorIndex:
         if not len(among):
             return [np.empty(0, np.int64)] * len(queries)
         return [graph.search_among(query, count, effort, among) for query in queries]
-
-    def _exact(self, query: Vectors, positions: Positions, rows: Vectors | None, stored: StoredVectors) -> Ranked:
-        """Return candidates ranked by their stored vectors."""
-        if rows is None:
-            positions, vectors = stored(positions)
-            rows = prepare(vectors, self.metric)
-        return ranked(positions, exact_scores(query, rows, self.metric)) if len(positions) else NONE_RANKED
 
     def _nearest(self, found: Ranked) -> Nearest:
         return Nearest(found.positions, similarity(found.scores, self.metric))

@@ -55,6 +55,17 @@ def exact_scores(query: Vectors, rows: Vectors, metric: Metric) -> Scores:
     return scores
 
 
+def exact_scores_of_each(queries: Vectors, rows: Vectors, metric: Metric) -> Scores:
+    """Return float64[q, k] scores of the prepared rows float32[q, k, d] of each prepared query float32[q, d].
+
+    They are those of `exact_scores`, to the last bit.
+    """
+    wide = queries.astype(np.float64)[:, np.newaxis, :]
+    if metric is Metric.EUCLIDEAN:
+        return np.asarray(-np.square(rows - wide).sum(axis=2))
+    return np.asarray((rows * wide).sum(axis=2))
+
+
 def similarity(scores: Scores, metric: Metric) -> npt.NDArray[np.float32]:
     """Return float32[n] similarities of scores: (1 + cos) / 2, (1 + dot) / 2 and 1 / (1 + d²).
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.store.vectors.similarity import Metric, exact_scores, prepare, similarity
+from services.store.vectors.similarity import Metric, exact_scores, exact_scores_of_each, prepare, similarity
 
 
 def similarity_of(left: list[float], right: list[float], metric: Metric) -> float:
@@ -67,3 +67,15 @@ def test_equal_rows_have_equal_scores_wherever_they_lie(row: list[float], copies
 
 def test_a_zero_vector_stays_zero() -> None:
     assert prepare(np.zeros((1, 3), np.float32), Metric.COSINE).tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+def test_scores_of_several_queries_are_those_of_each_to_the_last_bit(metric: Metric) -> None:
+    random = np.random.default_rng(2)
+    queries = random.standard_normal((5, 384)).astype(np.float32)
+    rows = random.standard_normal((5, 14, 384)).astype(np.float32)
+
+    together = exact_scores_of_each(queries, rows, metric)
+
+    alone = [exact_scores(query, near, metric).tolist() for query, near in zip(queries, rows, strict=True)]
+    assert together.tolist() == alone
