@@ -446,6 +446,14 @@ class Collection:
         """Return figures about the vector index; None for a collection without vectors."""
         return None if self._index is None else self._index.statistics()
 
+    def write_refusal(self) -> str:
+        """Return why the collection takes no writes now; empty where it does."""
+        return self._files.file.refusal
+
+    def filter_cache_bytes(self) -> int:
+        """Return how many bytes what filters found lately takes."""
+        return self._filter_index.size
+
     def compact_index(self) -> None:
         """Give memory back that the vector index does not need; a graph with tombstones is built anew."""
         if self._index is not None and self._builder is not None:

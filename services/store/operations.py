@@ -19,6 +19,7 @@ from services.store.vectors.statistics import IndexStatistics
 
 _STATES = {
     State.OPEN: pb.COLLECTION_STATE_OPEN,
+    State.READ_ONLY: pb.COLLECTION_STATE_READ_ONLY,
     State.NOT_OPENED: pb.COLLECTION_STATE_NOT_OPENED,
     State.DAMAGED: pb.COLLECTION_STATE_DAMAGED,
 }
@@ -124,6 +125,7 @@ def _figures(statistics: CollectionStatistics) -> pb.CollectionFigures:
         vectors=statistics.vectors,
         sequence=statistics.sequence,
         index=None if statistics.index is None else _index(statistics.index),
+        filter_cache_bytes=statistics.filter_cache_bytes,
         file_bytes=statistics.file_bytes,
         free_bytes=statistics.free_bytes,
         wal_bytes=statistics.wal_bytes,

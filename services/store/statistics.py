@@ -22,6 +22,7 @@ class State(enum.Enum):
     """Whether a collection can be used."""
 
     OPEN = "open"
+    READ_ONLY = "read-only"
     NOT_OPENED = "not opened"
     DAMAGED = "damaged"
 
@@ -30,7 +31,7 @@ class State(enum.Enum):
 class CollectionStatistics:
     """Figures about one collection.
 
-    `problem` says why it is damaged. None is what is not known: the vectors of a collection that is not open, and
+    `problem` says why it is damaged or takes no writes. None is what is not known: the vectors of a collection that is not open, and
     figures of a file that cannot be read. `other_bytes` is what else lies in its folder, such as snapshots of the
     vector index. `free_bytes` of the file are left by deleted documents.
     """
@@ -44,6 +45,7 @@ class CollectionStatistics:
     vectors: int | None
     sequence: int | None
     index: IndexStatistics | None
+    filter_cache_bytes: int
     file_bytes: int
     wal_bytes: int
     other_bytes: int
@@ -69,18 +71,20 @@ def inspect(engine: Engine, keyspace: str, entry: CollectionEntry) -> Collection
     documents, vectors = read.documents, 0 if entry.settings.vector is None else None
     if collection is not None:
         documents, vectors = collection.totals()
-    state = State.NOT_OPENED if collection is None else State.OPEN
+    refusal = "" if collection is None else collection.write_refusal()
+    state = State.NOT_OPENED if collection is None else State.READ_ONLY if refusal else State.OPEN
     sizes = _sizes(folder)
     return CollectionStatistics(
         keyspace,
         entry.name,
         entry.uid,
         State.DAMAGED if problem else state,
-        problem,
+        problem or refusal,
         documents,
         vectors,
         read.sequence,
         None if collection is None else collection.index_statistics(),
+        0 if collection is None else collection.filter_cache_bytes(),
         sizes.pop(FILE_NAME, 0),
         sizes.pop(_WAL, 0),
         sum(size for name, size in sizes.items() if name != _SHARED_MEMORY),
@@ -99,6 +103,8 @@ def _read(engine: Engine, uid: str) -> _File:
             with collection.snapshot() as connection:
                 return _figures(connection)
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+            # Copying the log to the file is for whoever opens it to write.
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             return _figures(connection, count=True)
     except (apsw.Error, DataApiError, FormatError) as problem:
         return _File(str(problem))

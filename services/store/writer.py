@@ -82,6 +82,11 @@ class Writer:
         if self._refusal:
             raise DataApiError("FAILED_WRITE_REQUEST", problem=self._refusal, consequence="Nothing was changed.")
 
+    @property
+    def refusal(self) -> str:
+        """Return why the file takes no writes, for a message; empty where it does."""
+        return self._refusal
+
     def revive(self) -> None:
         """Open the file again if the last attempt to mend it came only as far as closing it."""
         if self._closed and time.monotonic() >= self._next_attempt:
