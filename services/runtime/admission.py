@@ -72,7 +72,7 @@ class Lane(futures.ThreadPoolExecutor):
 
 
 class Admission(grpc.ServerInterceptor):
-    """Sends each unary call to its lane, or refuses it. `lanes` tells the lane by the method's full name.
+    """Sends each call of one request to its lane, or refuses it. `lanes` tells the lane by the method's full name.
 
     Methods without a lane (health checks, reflection) run in the server's own pool and are never refused. A call
     whose deadline passed while it waited, or that was cancelled, is dropped.
@@ -91,21 +91,22 @@ class Admission(grpc.ServerInterceptor):
         """Choose where a call runs."""
         handler = cast("Any", continuation(handler_call_details))
         lane = self._lanes.get(handler_call_details.method)
-        if lane is None or handler is None or handler.unary_unary is None:
+        if lane is None or handler is None or handler.request_streaming:
             return handler
         if lane.full:
-            return self._refuse(lane)
+            return self._refuse(lane, handler)
+        answer = handler.unary_stream or handler.unary_unary
 
         def call(request: Any, context: grpc.ServicerContext) -> Any:
             remaining = context.time_remaining()
             if not context.is_active() or (remaining is not None and remaining <= 0):
                 return context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed while the call waited")
-            return handler.unary_unary(request, context)
+            return answer(request, context)
 
         call.experimental_thread_pool = lane  # type: ignore[attr-defined]
-        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+        return _like(handler)(call, handler.request_deserializer, handler.response_serializer)
 
-    def _refuse(self, lane: Lane) -> Any:
+    def _refuse(self, lane: Lane, handler: Any) -> Any:
         def refuse(request: Any, context: grpc.ServicerContext) -> Any:
             code, message, trailing = abort_arguments(self._refusal(lane))
             context.set_trailing_metadata(trailing)
@@ -113,4 +114,9 @@ class Admission(grpc.ServerInterceptor):
 
         refuse.experimental_thread_pool = self._refusing  # type: ignore[attr-defined]
         # The request is not looked at.
-        return grpc.unary_unary_rpc_method_handler(refuse, lambda _: True, None)
+        return _like(handler)(refuse, lambda _: True, None)
+
+
+def _like(handler: Any) -> Callable[..., Any]:
+    """Return what makes handlers of the same kind."""
+    return grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler

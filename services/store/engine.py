@@ -39,7 +39,7 @@ class Engine:
     def __init__(self, data_dir: FilePath, settings: Settings = Settings()) -> None:  # noqa: B008 - it is frozen
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.data_dir = data_dir
-        self._settings = settings
+        self.settings = settings
         self._background = Background()
         self.budget = MemoryBudget.of(settings.memory)
         self._lock_file, self._read_only = _lock(data_dir)
@@ -74,7 +74,7 @@ class Engine:
                         self.folder(entry.uid),
                         keyspace,
                         entry,
-                        self._settings,
+                        self.settings,
                         self._background,
                         read_only=self._read_only,
                         budget=self.budget,

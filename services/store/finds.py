@@ -1,18 +1,20 @@
 """The finds of a call: one, or several that arrived together, of which searches by vector share one search."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from orrery.store.v1 import store_pb2 as pb
 
 from services.runtime.errors import DataApiError
 from services.runtime.rpc import error_to_status, unexpected_error
 from services.store import messages
-from services.store.changes import VectorOrder
+from services.store.changes import Selection, VectorOrder
 from services.store.collection import NearestSearch
 from services.store.engine import Engine
 from services.store.records import Found
 
+#: Documents of a streamed message where the caller says nothing.
+_STREAMED_DOCUMENTS = 200
 #: A collection by its names and uid, and the number of documents wanted.
 _Shared = tuple[str, str, str, str, int]
 
@@ -28,6 +30,18 @@ def find(engine: Engine, request: pb.FindDocumentsRequest) -> pb.FindDocumentsRe
         after=request.after,
     )
     return pb.FindDocumentsResponse(documents=map(messages.found_message, found), next_after=next_after)
+
+
+def stream(engine: Engine, request: pb.StreamDocumentsRequest, most: int) -> Iterator[pb.StreamDocumentsResponse]:
+    """Yield all documents that match, at most so many a message. Each page is a transaction of its own."""
+    name = request.collection
+    filter_, projection = messages.read_filter(request.filter), messages.read_projection(request.projection)
+    limit = min(request.page_documents or _STREAMED_DOCUMENTS, most)
+    after: int | None = request.after
+    while after is not None:
+        collection = engine.collection(name.database, name.keyspace, name.name, name.uid)
+        found, after = collection.find(Selection(filter_), projection, skip=0, limit=limit, after=after)
+        yield pb.StreamDocumentsResponse(documents=map(messages.found_message, found), next_after=after)
 
 
 def find_together(engine: Engine, requests: Sequence[pb.FindDocumentsRequest]) -> list[pb.FindOutcome]:

@@ -22,6 +22,8 @@ OPERATIONS_NAME = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"
 _SMALL = frozenset(("GetCollection", "ListCollections", "ListKeyspaces", "GetCollectionStatistics", "InspectDatabase"))
 _READS = frozenset(("FindDocuments", "FindDocumentsTogether", "CountDocuments"))
 _SMALL_THREADS = 4
+#: Streams of documents at a time.
+_STREAMS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,13 @@ def admission(settings: AdmissionSettings) -> Admission:
     running, waiting = max(1, settings.running // 2), settings.waiting // 2
     reads, writes = Lane("reads", running, waiting), Lane("writes", running, waiting)
     small = Lane("small", _SMALL_THREADS, settings.waiting)
+    # Whoever reads a stream slowly keeps its thread.
+    streams = Lane("streams", _STREAMS, 0)
     lanes = {}
     for method in store_pb2.DESCRIPTOR.services_by_name["StoreService"].methods:
         lane = small if method.name in _SMALL else reads if method.name in _READS else writes
+        if method.server_streaming:
+            lane = streams
         lanes[f"/{SERVICE_NAME}/{method.name}"] = lane
     return Admission(lanes, _too_many)
 

@@ -1,5 +1,7 @@
 """The store's RPCs: messages in, typed calls on the engine, messages out."""
 
+from collections.abc import Iterator
+
 import grpc
 from orrery.store.v1 import store_pb2 as pb
 from orrery.store.v1 import store_pb2_grpc
@@ -111,6 +113,12 @@ class StoreServicer(store_pb2_grpc.StoreServiceServicer):
     ) -> pb.FindDocumentsTogetherResponse:
         """Answer several finds."""
         return pb.FindDocumentsTogetherResponse(outcomes=finds.find_together(self._engine, request.finds))
+
+    def StreamDocuments(  # noqa: N802
+        self, request: pb.StreamDocumentsRequest, context: Context
+    ) -> Iterator[pb.StreamDocumentsResponse]:
+        """Find all documents that match."""
+        yield from finds.stream(self._engine, request, self._engine.settings.requests.page_documents)
 
     def CountDocuments(  # noqa: N802
         self, request: pb.CountDocumentsRequest, context: Context

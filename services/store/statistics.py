@@ -31,9 +31,9 @@ class State(enum.Enum):
 class CollectionStatistics:
     """Figures about one collection.
 
-    `problem` says why it is damaged or takes no writes. None is what is not known: the vectors of a collection that is not open, and
-    figures of a file that cannot be read. `other_bytes` is what else lies in its folder, such as snapshots of the
-    vector index. `free_bytes` of the file are left by deleted documents.
+    `problem` says why it is damaged or takes no writes. None is what is not known: the vectors of a collection that is
+    not open, and figures of a file that cannot be read. `other_bytes` is what else lies in its folder, such as
+    snapshots of the vector index. `free_bytes` of the file are left by deleted documents.
     """
 
     keyspace: str

@@ -65,3 +65,19 @@ def test_a_refused_request_is_not_parsed(waiting: int) -> None:
     assert handler_for(admission, "/grpc.health.v1.Health/Check").request_deserializer is bytes.decode
     leave.set()
     lane.shutdown()
+
+
+def test_streams_have_lanes_too() -> None:
+    lane, leave = Lane("streams", 1, 0), threading.Event()
+    admission = Admission({"/s/Stream": lane}, refusal)
+    parsed = grpc.unary_stream_rpc_method_handler(lambda request, context: iter(request), bytes.decode, str.encode)
+    details: Any = Details("/s/Stream")
+    admitted: Any = admission.intercept_service(lambda _: parsed, details)
+    assert admitted.unary_stream.experimental_thread_pool is lane
+
+    lane.submit(leave.wait, 10)
+    refused: Any = admission.intercept_service(lambda _: parsed, details)
+    assert refused.unary_stream is not None
+    assert refused.request_deserializer is not bytes.decode
+    leave.set()
+    lane.shutdown()

@@ -27,6 +27,7 @@ REQUESTS: dict[str, Any] = {
     "InsertDocuments": pb.InsertDocumentsRequest(collection=COLLECTION, documents=[DOCUMENT]),
     "FindDocuments": pb.FindDocumentsRequest(collection=COLLECTION, limit=1),
     "FindDocumentsTogether": pb.FindDocumentsTogetherRequest(finds=[pb.FindDocumentsRequest(collection=COLLECTION)]),
+    "StreamDocuments": pb.StreamDocumentsRequest(collection=COLLECTION),
     "CountDocuments": pb.CountDocumentsRequest(collection=COLLECTION),
     "GetCollectionStatistics": pb.GetCollectionStatisticsRequest(collection=COLLECTION),
     "UpdateDocuments": pb.UpdateDocumentsRequest(collection=COLLECTION, limit=1),
@@ -51,6 +52,11 @@ def test_every_rpc_is_answered(server: Any) -> None:
 
     for name, request in REQUESTS.items():
         method = CONTRACT.methods_by_name[name]
-        response, _, code, details = server.invoke_unary_unary(method, (), request, 30).termination()
+        if method.server_streaming:
+            call = server.invoke_unary_stream(method, (), request, 30)
+            response = call.take_response()
+            _, code, details = call.termination()
+        else:
+            response, _, code, details = server.invoke_unary_unary(method, (), request, 30).termination()
         assert code is grpc.StatusCode.OK, (name, details)
         assert response.DESCRIPTOR is method.output_type

@@ -13,7 +13,7 @@ from orrery.store.v1 import store_pb2 as pb
 from services.runtime.errors import DataApiError
 from services.runtime.rpc import status_to_error
 from services.store.engine import Engine
-from services.store.finds import find, find_together
+from services.store.finds import find, find_together, stream
 from services.store.records import CollectionSettings, Record, StoredVector, VectorSettings
 from services.store.vectors.similarity import Metric
 from tests.unit.store.conftest import Make
@@ -94,3 +94,25 @@ def test_one_that_fails_does_not_keep_the_others_from_their_answers(filled: Engi
 
     assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["found", "error", "found"]
     assert read(outcomes[1]) == "INVALID_VECTOR_LENGTH"
+
+
+@pytest.mark.parametrize("asked", [0, 1, 7, 30, 500])
+def test_a_stream_has_all_that_match_in_order_page_by_page(filled: Engine, asked: int) -> None:
+    name = pb.CollectionRef(database="d", keyspace="k", name="c")
+    request = pb.StreamDocumentsRequest(collection=name, filter=EVEN, page_documents=asked)
+
+    pages = list(stream(filled, request, most=20))
+
+    found = [json.loads(item.document.json)["_id"] for page in pages for item in page.documents]
+    assert found == list(range(0, 30, 2))
+    assert max(len(page.documents) for page in pages) <= min(asked or 20, 20)
+    assert [page.HasField("next_after") for page in pages] == [True] * (len(pages) - 1) + [False]
+
+
+def test_a_stream_that_broke_goes_on_after_what_came(filled: Engine) -> None:
+    name = pb.CollectionRef(database="d", keyspace="k", name="c")
+    first = next(stream(filled, pb.StreamDocumentsRequest(collection=name, page_documents=10), most=20))
+
+    rest = list(stream(filled, pb.StreamDocumentsRequest(collection=name, after=first.next_after), most=20))
+
+    assert [json.loads(item.document.json)["_id"] for page in rest for item in page.documents] == list(range(10, 30))
