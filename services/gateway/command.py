@@ -11,10 +11,10 @@ from services.documents.codec import (
     NestingError,
     decode,
     first_text,
+    has_repeated_members,
     json_type,
     long_number,
     measure,
-    named_members,
 )
 from services.gateway.collection import Collection
 from services.gateway.embedding import Embedding, EmbeddingHeaders
@@ -143,7 +143,7 @@ def _decode_body(body: bytes, limits: Limits) -> JsonValue:
             return _decode_body(first, limits)
         raise DataApiError("REQUEST_NOT_JSON", problem=str(error)) from None
     sizes = measure(value)
-    if named_members(body) != sizes.members:
+    if has_repeated_members(body, sizes.members):
         raise DataApiError("REQUEST_NOT_JSON", problem="an object has two members of the same name")
     if sizes.depth > limits.nesting_depth:
         raise _too_large(f"the body is nested over {limits.nesting_depth} levels deep")

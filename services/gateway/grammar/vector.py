@@ -1,7 +1,7 @@
 """Vectors in JSON: arrays of numbers, or `{"$binary": ...}` with the Base64 of big-endian float32."""
 
-import base64
 import binascii
+import math
 from decimal import Decimal
 
 import msgspec
@@ -57,7 +57,7 @@ def read_binary(value: JsonValue) -> Float32:
     if not isinstance(value, str):
         raise BinaryVectorError(f"it is of JSON type {json_type(value)}")
     try:
-        content = base64.b64decode(value, validate=True)
+        content = binascii.a2b_base64(value, strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise BinaryVectorError(f"it is not Base64 ({error})") from None
     if not content:
@@ -65,9 +65,14 @@ def read_binary(value: JsonValue) -> Float32:
     if len(content) % 4:
         raise BinaryVectorError(f"its {len(content)} bytes are no multiple of 4")
     vector = np.frombuffer(content, ">f4").astype(np.float32)
-    if not np.isfinite(vector).all():
+    if not _is_finite(vector):
         raise BinaryVectorError("it holds a number that is not finite")
     return vector
+
+
+def _is_finite(vector: Float32) -> bool:
+    # A sum of squares that is finite has finite terms; one that is not may have overflowed.
+    return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
 
 
 def check_vector(vector: Float32, collection: Collection) -> bytes:
@@ -86,7 +91,7 @@ def check_vector(vector: Float32, collection: Collection) -> bytes:
         )
     if options and options.metric == "cosine" and not vector.any():
         raise DataApiError("INVALID_DATABASE_QUERY", problem="a zero vector has no direction to compare by cosine")
-    return vector.astype("<f4").tobytes()
+    return vector.astype("<f4", copy=False).tobytes()
 
 
 def parse_document_vector(value: JsonValue, collection: Collection, limits: Limits) -> store_pb2.Vector:
@@ -96,18 +101,17 @@ def parse_document_vector(value: JsonValue, collection: Collection, limits: Limi
     """
     if value is None:
         return store_pb2.Vector()
-    if isinstance(value, list):
-        _check_count(len(value), limits)
-        vector, literal = read_array(value), encode(value)
-    elif isinstance(value, dict) and list(value) == [BINARY]:
+    if isinstance(value, dict) and list(value) == [BINARY]:
         try:
-            vector, literal = read_binary(value[BINARY]), encode(value)
+            vector = read_binary(value[BINARY])
         except BinaryVectorError as problem:
             raise DataApiError("SHRED_BAD_BINARY_VECTOR_VALUE", problem=problem) from None
         _check_count(len(vector), limits)
-    else:
+        return store_pb2.Vector(values=check_vector(vector, collection), literal=encode(value))
+    if not isinstance(value, list):
         raise DataApiError("SHRED_BAD_DOCUMENT_VECTOR_TYPE", type=json_type(value))
-    values = check_vector(vector, collection)
+    _check_count(len(value), limits)
+    values, literal = check_vector(read_array(value), collection), encode(value)
     return store_pb2.Vector(values=values, literal=b"" if literal == vector_to_json(values) else literal)
 
 
@@ -138,16 +142,16 @@ def _short_decimals(vector: Float32) -> npt.NDArray[np.float64]:
     exact = vector.astype(np.float64)
     magnitude = np.abs(exact)
     within = (magnitude >= 1e-12) & (magnitude < 1e5)
+    scaled = np.where(within, exact, 1.0)
+    exponents = np.floor(np.log10(np.abs(scaled))).astype(np.intp)
     result = exact.copy()
-    pending = np.flatnonzero(within)
-    exponents = np.floor(np.log10(magnitude[pending])).astype(np.intp)
-    for digits in range(6, 11):
+    # From the most digits to the fewest, so that the fewest have the last word.
+    for digits in range(10, 5, -1):
         power = _POWERS[digits - 1 - exponents]
-        rounded = np.rint(exact[pending] * power) / power
-        found = rounded.astype(np.float32) == vector[pending]
-        result[pending[found]] = rounded[found]
-        pending, exponents = pending[~found], exponents[~found]
+        rounded = np.rint(scaled * power) / power
+        np.copyto(result, rounded, where=within & (rounded.astype(np.float32) == vector))
     # Beyond those magnitudes powers of ten are not exact; numpy's own text is slower, but knows.
     beyond = ~within & (magnitude > 0)
-    result[beyond] = vector[beyond].astype("U").astype(np.float64)
+    if beyond.any():
+        result[beyond] = vector[beyond].astype("U").astype(np.float64)
     return result
