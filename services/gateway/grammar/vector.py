@@ -1,7 +1,6 @@
 """Vectors in JSON: arrays of numbers, or `{"$binary": ...}` with the Base64 of big-endian float32."""
 
 import binascii
-import math
 from decimal import Decimal
 
 import msgspec
@@ -12,6 +11,7 @@ from orrery.store.v1 import store_pb2
 from services.documents.codec import JsonValue, encode, json_type
 from services.gateway.collection import Collection
 from services.gateway.limits import Limits
+from services.gateway.number_arrays import NumberArray
 from services.runtime.errors import DataApiError
 
 BINARY = "$binary"
@@ -29,6 +29,12 @@ def read_array(values: list[JsonValue]) -> Float32:
     Raises `SHRED_BAD_VECTOR_SIZE` for an empty one, `SHRED_BAD_VECTOR_VALUE` for an element that is no number, or
     none that a finite float32 can hold.
     """
+    if isinstance(values, NumberArray):
+        with np.errstate(over="ignore"):
+            vector = np.array(values, np.float64).astype(np.float32)
+        if values and np.isfinite(vector).all():
+            return vector
+        values = values.exact()
     if not values:
         raise DataApiError("SHRED_BAD_VECTOR_SIZE")
     for value in values:
@@ -65,14 +71,9 @@ def read_binary(value: JsonValue) -> Float32:
     if len(content) % 4:
         raise BinaryVectorError(f"its {len(content)} bytes are no multiple of 4")
     vector = np.frombuffer(content, ">f4").astype(np.float32)
-    if not _is_finite(vector):
+    if not np.isfinite(vector).all():
         raise BinaryVectorError("it holds a number that is not finite")
     return vector
-
-
-def _is_finite(vector: Float32) -> bool:
-    # A sum of squares that is finite has finite terms; one that is not may have overflowed.
-    return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
 
 
 def check_vector(vector: Float32, collection: Collection) -> bytes:
@@ -111,8 +112,19 @@ def parse_document_vector(value: JsonValue, collection: Collection, limits: Limi
     if not isinstance(value, list):
         raise DataApiError("SHRED_BAD_DOCUMENT_VECTOR_TYPE", type=json_type(value))
     _check_count(len(value), limits)
-    values, literal = check_vector(read_array(value), collection), encode(value)
-    return store_pb2.Vector(values=values, literal=b"" if literal == vector_to_json(values) else literal)
+    values = check_vector(read_array(value), collection)
+    literal = value.text if isinstance(value, NumberArray) else encode(value)
+    return store_pb2.Vector(values=values, literal=b"" if _is_shortest(literal, values) else literal)
+
+
+def _is_shortest(literal: bytes, values: bytes) -> bool:
+    """Tell whether an array is what `vector_to_json` makes of its values."""
+    first = literal[1:-1].partition(b",")[0]
+    # No float32 needs ten digits: most arrays that were computed as float64 are told by their first number. Decimals
+    # have a capital E, floats a small one.
+    if len(first.replace(b".", b"").strip(b"-0")) > 10 or b"E" in literal:
+        return False
+    return literal == vector_to_json(values)
 
 
 def _check_count(count: int, limits: Limits) -> None:
