@@ -20,7 +20,6 @@ from services.gateway.limits import Limits
 from services.gateway.remote import open_channel
 from services.gateway.storage import Storage
 from services.runtime.addresses import check_free, is_loopback, split_host_port
-from services.runtime.garbage import spare_what_stays
 
 DEFAULT_KEYSPACE = "default_keyspace"
 
@@ -89,7 +88,6 @@ async def _serve(settings: GatewaySettings) -> None:
         )
         serving = asyncio.create_task(server.serve())
         stopping = asyncio.create_task(stop.wait())
-        spare_what_stays()
         log.info("serving", address=settings.http)
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
