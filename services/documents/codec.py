@@ -12,6 +12,10 @@ JsonValue: TypeAlias = bool | int | Decimal | str | list["JsonValue"] | dict[str
 JsonObject: TypeAlias = dict[str, JsonValue]
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_WHITE_SPACE = b" \t\r\n"
+#: Turns what a number may consist of into zeros and the rest into spaces.
+_NUMBER_CHARACTERS = bytes(0x30 if byte in b"-+.0123456789eE" else 0x20 for byte in range(256))
+_CONTAINERS = (dict, list)
 
 
 class JsonError(ValueError):
@@ -29,7 +33,9 @@ def _decimal(text: str) -> Decimal:
         raise ValueError(f"the number {text[:40]} has an exponent that is out of range") from error
 
 
-_decoder = msgspec.json.Decoder(float_hook=_decimal)
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+#: Slower, but a number that is no decimal has its own message.
+_explaining_decoder = msgspec.json.Decoder(float_hook=_decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -40,11 +46,18 @@ def decode(text: bytes | msgspec.Raw) -> JsonValue:
     `named_members`.
     """
     try:
-        value: JsonValue = _decoder.decode(text)
+        return _decoded(text)
     except RecursionError as error:
         raise NestingError("the text is nested too deep") from error
     except (msgspec.DecodeError, ValueError) as error:
         raise JsonError(str(error)) from error
+
+
+def _decoded(text: bytes | msgspec.Raw) -> JsonValue:
+    try:
+        value: JsonValue = _decoder.decode(text)
+    except InvalidOperation:
+        value = _explaining_decoder.decode(text)
     return value
 
 
@@ -87,33 +100,41 @@ class Measures(NamedTuple):
 def measure(value: JsonValue) -> Measures:
     """Return the sizes of a decoded value; a scalar has depth 0."""
     members = depth = longest = 0
-    pending: list[tuple[JsonValue, int]] = [(value, 1)]
-    while pending:
-        current, level = pending.pop()
-        if isinstance(current, dict):
-            members += len(current)
-            longest = max(longest, max(map(len, current), default=0))
-            depth = max(depth, level)
-            pending.extend((item, level + 1) for item in current.values() if isinstance(item, dict | list))
-        elif isinstance(current, list):
-            depth = max(depth, level)
-            pending.extend((item, level + 1) for item in current if isinstance(item, dict | list))
+    level: list[JsonValue] = [value] if isinstance(value, _CONTAINERS) else []
+    while level:
+        depth += 1
+        below: list[JsonValue] = []
+        for current in level:
+            if isinstance(current, dict):
+                members += len(current)
+                for name, item in current.items():
+                    if len(name) > longest:
+                        longest = len(name)
+                    if isinstance(item, _CONTAINERS):
+                        below.append(item)
+            elif isinstance(current, list):
+                below += [item for item in current if isinstance(item, _CONTAINERS)]
+        level = below
     return Measures(members, depth, longest)
 
 
-def named_members(text: bytes) -> int:
-    """Return how many members the objects of a JSON text name, repeated ones included.
+def has_repeated_members(text: bytes, members: int) -> bool:
+    """Tell whether an object of a JSON text names a member twice.
 
-    Outside strings, a colon stands for a member. A repeated one is missing from the decoded value, so comparing
-    with `Measures.members` tells whether any is.
+    `members` counts those of the decoded value (`Measures.members`), from which repeated ones are missing. Outside
+    strings a colon stands for a member.
     """
-    return _STRING.sub(b"", text).count(b":")
+    # Both counts are at least that of the members named: equal to the members that are left, they settle it. The
+    # second one is less often misled by colons in strings.
+    if text.count(b":") == members or text.translate(None, _WHITE_SPACE).count(b'":') == members:
+        return False
+    return _STRING.sub(b"", text).count(b":") != members
 
 
 def long_number(text: bytes, limit: int) -> int | None:
     """Return the length of the first number literal longer than `limit` characters, or None."""
     # Most bodies have no such run of characters even in their strings, which need not be taken out then.
-    if re.search(rb"[-0-9][-+.0-9eE]{%d,}" % limit, text) is None:
+    if b"0" * (limit + 1) not in text.translate(_NUMBER_CHARACTERS):
         return None
     for match in re.finditer(rb"[-0-9][-+.0-9eE]*", _STRING.sub(b'""', text)):
         if len(match[0]) > limit:

@@ -1,5 +1,6 @@
 """The rules a document keeps: names, extended JSON, ids and limits. Each breach has its code."""
 
+import sys
 from dataclasses import dataclass
 
 from services.documents.codec import JsonObject, JsonValue, encode, json_type
@@ -11,6 +12,7 @@ from services.runtime.errors import DataApiError
 #: Instants are 64-bit integers everywhere: in the contracts, in the index, and in the clients.
 MAX_DATE_MILLIS = (1 << 63) - 1
 _SHOWN_CHARACTERS = 100
+_CONTAINERS = (dict, list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,9 @@ def check_id(identifier: JsonValue) -> None:
 
     Raises `DataApiError` `SHRED_BAD_DOCID_VALUE` for the empty string, `SHRED_BAD_DOCID_TYPE` for the rest.
     """
+    # Nearly all ids are texts or integers, and each of those is one.
+    if identifier and type(identifier) in (str, int):
+        return
     if identifier == "":
         raise DataApiError("SHRED_BAD_DOCID_VALUE", problem="it is the empty string")
     try:
@@ -57,11 +62,73 @@ def check_document(document: JsonObject, size: int, limits: DocumentLimits, inde
         raise _violation(f"the document has {size} characters, over the maximum of {limits.max_characters}")
     if "_id" in document:
         check_id(document["_id"])
-    _Walk(limits, indexing).object(document, (), indexed=True, characters=0, depth=1)
+    if not _Glance(limits).object(document, 0, 1):
+        _Walk(limits, indexing).object(document, (), indexed=True, characters=0, depth=1)
 
 
 def _violation(problem: str) -> DataApiError:
     return DataApiError("SHRED_DOC_LIMIT_VIOLATION", problem=problem)
+
+
+class _Glance:
+    """A look at a document that only tells whether it plainly keeps every rule, wherever it is indexed.
+
+    It is several times as fast as `_Walk`, which decides what is not plain and says what is wrong.
+    """
+
+    __slots__ = ("array_elements", "depth", "members_left", "object_members", "path_characters", "string_characters")
+
+    def __init__(self, limits: DocumentLimits) -> None:
+        self.depth = _bound(limits.max_depth)
+        self.path_characters = _bound(limits.max_path_characters)
+        self.object_members = _bound(limits.max_object_members)
+        self.members_left = _bound(limits.max_members)
+        self.array_elements = _bound(limits.max_array_elements)
+        # A character has at most four bytes.
+        self.string_characters = _bound(limits.max_string_bytes) // 4
+
+    def object(self, value: JsonObject, characters: int, depth: int) -> bool:
+        self.members_left -= len(value)
+        if depth > self.depth or len(value) > self.object_members or self.members_left < 0:
+            return False
+        for name, item in value.items():
+            if not name or name[0] == "$":
+                return False
+            length = characters + len(name) + 1
+            if length > self.path_characters:
+                return False
+            if isinstance(item, str):
+                if len(item) > self.string_characters:
+                    return False
+            elif isinstance(item, _CONTAINERS) and not self._container(item, length, depth + 1):
+                return False
+        return True
+
+    def _container(self, value: JsonObject | list[JsonValue], characters: int, depth: int) -> bool:
+        if isinstance(value, dict):
+            return self.object(value, characters, depth) if extension_of(value) is None else _is_plain_extension(value)
+        if depth > self.depth or len(value) > self.array_elements:
+            return False
+        for item in value:
+            if isinstance(item, str):
+                if len(item) > self.string_characters:
+                    return False
+            elif isinstance(item, _CONTAINERS) and not self._container(item, characters, depth + 1):
+                return False
+        return True
+
+
+def _bound(limit: int | None) -> int:
+    return sys.maxsize if limit is None else limit
+
+
+def _is_plain_extension(value: JsonObject) -> bool:
+    ((name, content),) = value.items()
+    if name == "$date":
+        return type(content) is int and abs(content) <= MAX_DATE_MILLIS
+    if name == "$binary":
+        return isinstance(content, str)
+    return is_uuid(content) if name == "$uuid" else is_object_id(content)
 
 
 class _Walk:

@@ -11,16 +11,17 @@ from services.documents.codec import (
     NestingError,
     decode,
     first_text,
+    has_repeated_members,
     json_type,
     long_number,
     measure,
-    named_members,
 )
 from services.gateway.collection import Collection
 from services.gateway.embedding import Embedding, EmbeddingHeaders
 from services.gateway.envelope import Answer
 from services.gateway.fields import Fields, shown
 from services.gateway.limits import Limits
+from services.gateway.number_arrays import put_back, take_out
 from services.gateway.storage import Storage
 from services.runtime.errors import DataApiError
 
@@ -102,7 +103,9 @@ def parse_body(body: bytes, level: Level, commands: Mapping[str, Command], limit
     Raises `DataApiError`: `REQUEST_NOT_JSON`, `SHRED_DOC_LIMIT_VIOLATION`, `COMMAND_FIELD_VALUE_INVALID` (no
     command), `REQUEST_STRUCTURE_MISMATCH`, `COMMAND_UNKNOWN` or `COMMAND_FIELD_UNKNOWN`.
     """
-    value = _decode_body(body, limits)
+    value = _decode_with_arrays(body, limits)
+    if value is None:
+        value = _decode_body(body, limits)
     if value is None:
         raise DataApiError(
             "COMMAND_FIELD_VALUE_INVALID", field="command", value=shown(None), problem="it must not be null"
@@ -129,6 +132,23 @@ def _arguments(name: str, value: JsonValue) -> JsonObject:
     return value
 
 
+def _decode_with_arrays(body: bytes, limits: Limits) -> JsonValue:
+    """Return the value of a body whose vectors were read apart; None where `_decode_body` has to decide."""
+    rest, arrays = take_out(body, limits.insert_many_documents)
+    if not arrays:
+        return None
+    try:
+        value = decode(rest)
+    except JsonError:
+        return None
+    sizes = measure(value)
+    # The places of the arrays are five levels deep at most.
+    within = max(sizes.depth, 5) <= limits.nesting_depth and sizes.longest_name <= limits.member_name_characters
+    if not within or has_repeated_members(rest, sizes.members) or long_number(body, limits.number_characters):
+        return None
+    return value if put_back(value, arrays, limits.insert_many_documents) else None
+
+
 def _decode_body(body: bytes, limits: Limits) -> JsonValue:
     if not body.strip():
         return None
@@ -143,7 +163,7 @@ def _decode_body(body: bytes, limits: Limits) -> JsonValue:
             return _decode_body(first, limits)
         raise DataApiError("REQUEST_NOT_JSON", problem=str(error)) from None
     sizes = measure(value)
-    if named_members(body) != sizes.members:
+    if has_repeated_members(body, sizes.members):
         raise DataApiError("REQUEST_NOT_JSON", problem="an object has two members of the same name")
     if sizes.depth > limits.nesting_depth:
         raise _too_large(f"the body is nested over {limits.nesting_depth} levels deep")

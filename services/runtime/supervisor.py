@@ -1,4 +1,4 @@
-"""Runs services as processes of their own: starts them in order, restarts one that dies, stops them cleanly."""
+"""Runs services as processes of their own: starts them together, restarts one that dies, stops them cleanly."""
 
 import asyncio
 import os
@@ -20,7 +20,8 @@ log = structlog.get_logger(__name__)
 class Child:
     """A service to run: `python ARGUMENTS...` with these environment variables beside the inherited ones.
 
-    `without` names inherited variables it does not get. `healthy` tells whether it answers.
+    `without` names inherited variables it does not get. `healthy` tells whether it answers. `after` names children
+    before it that have to be healthy before it is started the first time.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Child:
     healthy: Callable[[], Awaitable[bool]]
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     without: Sequence[str] = ()
+    after: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +67,20 @@ class Supervisor:
         self._stopping.set()
 
     async def run(self, on_ready: Callable[[], None]) -> None:
-        """Start the children in order, call `on_ready` once all are healthy, and keep them running.
+        """Start the children, call `on_ready` once all are healthy, and keep them running.
 
         Raises `StartError` when a child ends before it is healthy, or does not become healthy in time; the others
         are stopped first.
         """
         keepers: list[asyncio.Task[None]] = []
         try:
+            pending = {child.name: child for child in self.children}
             for child in self.children:
+                for name in child.after:
+                    if name in pending:
+                        await self._until_healthy(pending.pop(name))
                 keepers.append(asyncio.create_task(self._keep(child)))
+            for child in pending.values():
                 await self._until_healthy(child)
             if not self._stopping.is_set():
                 on_ready()

@@ -1,6 +1,5 @@
 """Vectors in JSON: arrays of numbers, or `{"$binary": ...}` with the Base64 of big-endian float32."""
 
-import base64
 import binascii
 from decimal import Decimal
 
@@ -12,6 +11,7 @@ from orrery.store.v1 import store_pb2
 from services.documents.codec import JsonValue, encode, json_type
 from services.gateway.collection import Collection
 from services.gateway.limits import Limits
+from services.gateway.number_arrays import NumberArray
 from services.runtime.errors import DataApiError
 
 BINARY = "$binary"
@@ -29,6 +29,12 @@ def read_array(values: list[JsonValue]) -> Float32:
     Raises `SHRED_BAD_VECTOR_SIZE` for an empty one, `SHRED_BAD_VECTOR_VALUE` for an element that is no number, or
     none that a finite float32 can hold.
     """
+    if isinstance(values, NumberArray):
+        with np.errstate(over="ignore"):
+            vector = np.array(values, np.float64).astype(np.float32)
+        if values and np.isfinite(vector).all():
+            return vector
+        values = values.exact()
     if not values:
         raise DataApiError("SHRED_BAD_VECTOR_SIZE")
     for value in values:
@@ -57,7 +63,7 @@ def read_binary(value: JsonValue) -> Float32:
     if not isinstance(value, str):
         raise BinaryVectorError(f"it is of JSON type {json_type(value)}")
     try:
-        content = base64.b64decode(value, validate=True)
+        content = binascii.a2b_base64(value, strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise BinaryVectorError(f"it is not Base64 ({error})") from None
     if not content:
@@ -86,7 +92,7 @@ def check_vector(vector: Float32, collection: Collection) -> bytes:
         )
     if options and options.metric == "cosine" and not vector.any():
         raise DataApiError("INVALID_DATABASE_QUERY", problem="a zero vector has no direction to compare by cosine")
-    return vector.astype("<f4").tobytes()
+    return vector.astype("<f4", copy=False).tobytes()
 
 
 def parse_document_vector(value: JsonValue, collection: Collection, limits: Limits) -> store_pb2.Vector:
@@ -96,19 +102,29 @@ def parse_document_vector(value: JsonValue, collection: Collection, limits: Limi
     """
     if value is None:
         return store_pb2.Vector()
-    if isinstance(value, list):
-        _check_count(len(value), limits)
-        vector, literal = read_array(value), encode(value)
-    elif isinstance(value, dict) and list(value) == [BINARY]:
+    if isinstance(value, dict) and list(value) == [BINARY]:
         try:
-            vector, literal = read_binary(value[BINARY]), encode(value)
+            vector = read_binary(value[BINARY])
         except BinaryVectorError as problem:
             raise DataApiError("SHRED_BAD_BINARY_VECTOR_VALUE", problem=problem) from None
         _check_count(len(vector), limits)
-    else:
+        return store_pb2.Vector(values=check_vector(vector, collection), literal=encode(value))
+    if not isinstance(value, list):
         raise DataApiError("SHRED_BAD_DOCUMENT_VECTOR_TYPE", type=json_type(value))
-    values = check_vector(vector, collection)
-    return store_pb2.Vector(values=values, literal=b"" if literal == vector_to_json(values) else literal)
+    _check_count(len(value), limits)
+    values = check_vector(read_array(value), collection)
+    literal = value.text if isinstance(value, NumberArray) else encode(value)
+    return store_pb2.Vector(values=values, literal=b"" if _is_shortest(literal, values) else literal)
+
+
+def _is_shortest(literal: bytes, values: bytes) -> bool:
+    """Tell whether an array is what `vector_to_json` makes of its values."""
+    first = literal[1:-1].partition(b",")[0]
+    # No float32 needs ten digits: most arrays that were computed as float64 are told by their first number. Decimals
+    # have a capital E, floats a small one.
+    if len(first.replace(b".", b"").strip(b"-0")) > 10 or b"E" in literal:
+        return False
+    return literal == vector_to_json(values)
 
 
 def _check_count(count: int, limits: Limits) -> None:
@@ -138,16 +154,16 @@ def _short_decimals(vector: Float32) -> npt.NDArray[np.float64]:
     exact = vector.astype(np.float64)
     magnitude = np.abs(exact)
     within = (magnitude >= 1e-12) & (magnitude < 1e5)
+    scaled = np.where(within, exact, 1.0)
+    exponents = np.floor(np.log10(np.abs(scaled))).astype(np.intp)
     result = exact.copy()
-    pending = np.flatnonzero(within)
-    exponents = np.floor(np.log10(magnitude[pending])).astype(np.intp)
-    for digits in range(6, 11):
+    # From the most digits to the fewest, so that the fewest have the last word.
+    for digits in range(10, 5, -1):
         power = _POWERS[digits - 1 - exponents]
-        rounded = np.rint(exact[pending] * power) / power
-        found = rounded.astype(np.float32) == vector[pending]
-        result[pending[found]] = rounded[found]
-        pending, exponents = pending[~found], exponents[~found]
+        rounded = np.rint(scaled * power) / power
+        np.copyto(result, rounded, where=within & (rounded.astype(np.float32) == vector))
     # Beyond those magnitudes powers of ten are not exact; numpy's own text is slower, but knows.
     beyond = ~within & (magnitude > 0)
-    result[beyond] = vector[beyond].astype("U").astype(np.float64)
+    if beyond.any():
+        result[beyond] = vector[beyond].astype("U").astype(np.float64)
     return result

@@ -15,10 +15,10 @@ from services.documents.codec import (
     decode_object,
     encode,
     first_text,
+    has_repeated_members,
     json_type,
     long_number,
     measure,
-    named_members,
 )
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.decimals(allow_nan=False, allow_infinity=False) | st.text()
@@ -75,13 +75,43 @@ def test_measures() -> None:
     assert measure([])._asdict() == {"members": 0, "depth": 1, "longest_name": 0}
 
 
-@given(JSON)
-def test_names_are_counted_outside_strings(value: JsonValue) -> None:
-    assert named_members(json.dumps(json.loads(encode(value))).encode()) == measure(value).members
+#: Texts in which colons, quotes and white space are frequent, to look like names and numbers where they are none.
+TRICKY = st.text('":\\ \t\n{}[],a1e-', max_size=8)
+TRICKY_JSON: st.SearchStrategy[JsonValue] = st.recursive(
+    TRICKY | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(TRICKY, inner), max_leaves=20
+)
 
 
-def test_repeated_names_are_counted_each() -> None:
-    assert named_members(b'{"a":1,"a":{"b:":"::\\":"}}') == 3
+def spelled(value: JsonValue, data: st.DataObject, repeat: bool) -> str:
+    """Write JSON with white space anywhere and characters escaped at random; `repeat` names members twice."""
+    space = data.draw(st.sampled_from(["", "", " ", "\t", "\r\n "]))
+    if isinstance(value, list):
+        return "[" + ",".join(space + spelled(item, data, repeat) for item in value) + space + "]"
+    if isinstance(value, dict):
+        members = [
+            text
+            for name, item in value.items()
+            for text in [f"{json.dumps(name)}{space}:{space}{spelled(item, data, repeat)}"] * (1 + repeat)
+        ]
+        return "{" + f"{space},{space}".join(members) + "}"
+    text = json.dumps(value)
+    return text.replace(":", "\\u003a") if data.draw(st.booleans()) else text
+
+
+@given(TRICKY_JSON, st.data())
+def test_repeated_names_are_found(value: JsonValue, data: st.DataObject) -> None:
+    once, twice = spelled(value, data, False).encode(), spelled(value, data, True).encode()
+
+    assert not has_repeated_members(once, measure(decode(once)).members)
+    assert has_repeated_members(twice, measure(decode(twice)).members) == (measure(value).members > 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'{"a":1,"a":{"b:":"::\\":"}}', b'{"a" :1,"a":"\\":"}', b'{"a":1,"\\u0061":":"}', b'{"a" :1,"a" :":", "b":2}'],
+)
+def test_a_repeated_name_is_found_beside_colons_in_strings(text: bytes) -> None:
+    assert has_repeated_members(text, measure(decode(text)).members)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +120,22 @@ def test_repeated_names_are_counted_each() -> None:
 )
 def test_long_numbers_are_found_outside_strings(text: bytes, length: int | None) -> None:
     assert long_number(text, 100) == length
+
+
+@given(TRICKY_JSON | st.recursive(st.integers(), st.lists))
+def test_long_numbers_are_found_wherever_they_stand(value: JsonValue) -> None:
+    found = long_number(encode(value), 2)
+
+    numbers = [number for number in numbers_of(value) if len(str(number)) > 2]
+    assert found == (len(str(numbers[0])) if numbers else None)
+
+
+def numbers_of(value: JsonValue) -> list[JsonValue]:
+    """Return the numbers of a value in the order of its text."""
+    if isinstance(value, dict | list):
+        items = value.values() if isinstance(value, dict) else value
+        return [number for item in items for number in numbers_of(item)]
+    return [] if isinstance(value, str) else [value]
 
 
 @pytest.mark.parametrize(

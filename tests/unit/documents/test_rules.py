@@ -1,10 +1,14 @@
 """The rules of documents: each breach by its code, each limit at its edge."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from services.documents.codec import JsonObject, encode
+from services.documents import rules
+from services.documents.codec import JsonObject, JsonValue, encode
 from services.documents.indexing import EVERYTHING, Indexing
 from services.documents.rules import DocumentLimits, check_document, check_id
 from services.runtime.errors import DataApiError
@@ -105,3 +109,34 @@ def test_size_depth_and_paths_are_limited_everywhere(
     limits: DocumentLimits, within: JsonObject, beyond: JsonObject
 ) -> None:
     assert refusal(beyond, limits, Indexing(deny_all=True)).code == "SHRED_DOC_LIMIT_VIOLATION"
+
+
+NAMES = st.text("a$.", max_size=3) | st.sampled_from(["$date", "$uuid", "$objectId", "$binary", "_id", "x" * 9])
+CONTENTS = st.sampled_from(
+    [UUID, "5" * 24, "é" * 3, "x" * 9, 1 << 62, (1 << 63) - 1, 1 << 63, -(1 << 63), Decimal("1.5"), None, True, 5]
+)
+VALUES: st.SearchStrategy[JsonValue] = st.recursive(
+    CONTENTS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=12
+)
+BOUNDS = st.none() | st.integers(1, 12)
+INDEXINGS = st.sampled_from([EVERYTHING, Indexing(deny_all=True), Indexing(deny=frozenset({("a",)}))])
+
+
+@settings(max_examples=500)
+@given(st.dictionaries(NAMES, VALUES), st.builds(DocumentLimits, *[BOUNDS] * 7), INDEXINGS)
+def test_a_glance_passes_nothing_that_a_walk_would_refuse(
+    document: JsonObject, limits: DocumentLimits, indexing: Indexing
+) -> None:
+    if rules._Glance(limits).object(document, 0, 1):
+        rules._Walk(limits, indexing).object(document, (), indexed=True, characters=0, depth=1)
+
+
+def test_a_glance_is_enough_for_common_documents() -> None:
+    document: JsonObject = {
+        "_id": {"$uuid": UUID},
+        "made": {"$date": 5},
+        "tags": ["a", {"b": [1, None]}, {"$objectId": "5" * 24}],
+        "text": "x" * 2000,
+    }
+
+    assert rules._Glance(DocumentLimits()).object(document, 0, 1)
