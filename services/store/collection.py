@@ -135,6 +135,8 @@ class Collection:
             self._builder = IndexBuilder(opened.index, self._folder, self._stored_vectors, self._reserve, name)
             if opened.graph is not None:
                 self._builder.restored(opened.graph)
+            elif opened.unusable:
+                self._builder.remove_snapshot()
 
     @contextmanager
     def _reserve(self, size: int) -> Iterator[None]:

@@ -22,11 +22,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """An index with every vector of the documents, how many documents there are, and the graph that was on disk."""
+    """An index with every vector of the documents, how many documents there are, and the graph that was on disk.
+
+    `unusable` tells that there is a snapshot which must never be used.
+    """
 
     index: VectorIndex
     documents: int
     graph: GraphIndex | None
+    unusable: bool
 
 
 def recovered_index(
@@ -40,9 +44,14 @@ def recovered_index(
     index = VectorIndex(vector.dimension, vector.metric, settings)
     graph = GraphIndex(vector.dimension, vector.metric, settings)
     positions, numbers = tables.written()
+    unusable = False
     try:
         snapshot = read_snapshot(folder, graph)
+        if snapshot is not None and snapshot[0].sequence > tables.last_write():
+            # Numbers that are given again would pass for writes that the snapshot has.
+            raise SnapshotError(f"it has write {snapshot[0].sequence}, the documents have {tables.last_write()}")
     except SnapshotError as problem:
+        unusable = True
         log.error("the graph on disk cannot be used and is built anew", collection=name, problem=str(problem))
         snapshot = None
     missing, stale = positions, np.empty(0, np.int64)
@@ -55,7 +64,7 @@ def recovered_index(
     _change(index, tables.last_write(), stale, *tables.vectors_of(missing[:0], vector.dimension))
     for start in range(0, len(missing), _PORTION):
         _change(index, 0, missing[:0], *tables.vectors_of(missing[start : start + _PORTION], vector.dimension))
-    return Recovered(index, len(positions), None if snapshot is None else graph)
+    return Recovered(index, len(positions), None if snapshot is None else graph, unusable)
 
 
 def _change(index: VectorIndex, sequence: int, removed: Positions, positions: Positions, vectors: object) -> None:

@@ -28,6 +28,10 @@ class IndexSettings(Section, frozen=True):
     """Share of the true 10 nearest that searches are to find; search effort is set by measuring it."""
     rebuild_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.25
     """Share of deleted vectors in the graph past which it is built anew."""
+    tail: Positive = 1_000
+    """Vectors that wait to be moved into the graph and are compared meanwhile: so many cost less than a walk."""
+    snapshot_after: Positive = 2_000
+    """Vectors that change, at least, before the graph is written to disk again; a fifth of a large graph's."""
 
 
 class FilterSettings(Section, frozen=True):

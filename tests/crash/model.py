@@ -8,7 +8,7 @@ then `Model.check` compares all that is there with what was acknowledged.
 import json
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +27,8 @@ Version = int | None
 #: What a failed call means for the model: the store is gone, the write was refused, or nobody knows.
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 _TIMEOUT_SECONDS = 30
+#: Finds that are asked for in one call.
+_TOGETHER = 200
 
 
 class StoreGoneError(Exception):
@@ -188,6 +190,48 @@ class Model:
         found = rpc.FindDocuments(request).documents
         return json.loads(found[0].document.json)["_id"] if found else None
 
+    def check_vectors(self, rpc: store_pb2_grpc.StoreServiceStub, found: Mapping[int, int]) -> int:
+        """Check that searches find all documents, and none but them, each by its vector; return how many walks missed.
+
+        A walk through a graph may miss a document that is there. A search among one document may not.
+        """
+        everything = pb.FindDocumentsRequest(collection=self.collection, sort=self._sort(0, 0), limit=len(found) + 10)
+        contents = [json.loads(item.document.json) for item in rpc.FindDocuments(everything).documents]
+        versions = {content["_id"]: content["first"] for content in contents}
+        assert len(versions) == len(contents)
+        assert versions.items() <= found.items()
+        misses = len(found) - len(versions)
+        itself = [
+            pb.FindDocumentsRequest(
+                collection=self.collection, filter=with_id(number), sort=self._sort(number, found[number]), limit=1
+            )
+            for number in found
+        ]
+        nearest = [
+            pb.FindDocumentsRequest(collection=self.collection, sort=self._sort(number, found[number]), limit=1)
+            for number in found
+        ]
+        for identifier, answer in zip(found, _together(rpc, itself), strict=True):
+            assert [json.loads(item.document.json)["_id"] for item in answer.documents] == [identifier]
+            assert answer.documents[0].similarity == 1
+        for identifier, answer in zip(found, _together(rpc, nearest), strict=True):
+            misses += [json.loads(item.document.json)["_id"] for item in answer.documents] != [identifier]
+        assert misses <= (0 if self.exact else 1 - self.recall) * len(found), (misses, len(found))
+        return misses
+
+    def _sort(self, identifier: int, version: int) -> pb.Sort:
+        return pb.Sort(vector=self.vector(identifier, version))
+
+
+def _together(
+    rpc: store_pb2_grpc.StoreServiceStub, requests: Sequence[pb.FindDocumentsRequest]
+) -> Iterator[pb.FindDocumentsResponse]:
+    for start in range(0, len(requests), _TOGETHER):
+        answer = rpc.FindDocumentsTogether(pb.FindDocumentsTogetherRequest(finds=requests[start : start + _TOGETHER]))
+        for outcome in answer.outcomes:
+            assert outcome.WhichOneof("outcome") == "found", outcome
+            yield outcome.found
+
 
 class Writer:
     """Inserts, changes and deletes documents of its own until the store dies or `stop` is set.
@@ -271,6 +315,42 @@ class Writer:
         with self.model.attempt({identifier: None}):
             response = self.rpc.DeleteDocuments(request, timeout=_TIMEOUT_SECONDS)
         assert response.deleted_count == 1
+
+
+class TidalWriter(Writer):
+    """Writes as `Writer` does, to documents that grow in number to a height drawn at random, shrink to another, and
+    so on: graphs are built, have their share of tombstones and are given up.
+    """
+
+    def __init__(
+        self,
+        rpc: store_pb2_grpc.StoreServiceStub,
+        model: Model,
+        seed: int,
+        stop: threading.Event,
+        most: int,
+        next_id: int | None = None,
+    ) -> None:
+        super().__init__(rpc, model, seed, stop)
+        self.most = most
+        self.next_id = self.first_id if next_id is None else next_id
+        self.height = self.random.randint(0, most)
+
+    def _write(self) -> None:
+        known = self.model.known(range(self.first_id, self.next_id))
+        while len(known) == self.height:
+            self.height = self.random.randint(0, self.most)
+        if known and self.random.random() < 0.3:
+            identifier = self.random.choice(known)
+            (version,) = self.model.versions(identifier)
+            assert version is not None
+            self._update(identifier, version + 1)
+        elif len(known) < self.height:
+            first, count = self.next_id, self.random.randint(1, min(20, self.height - len(known)))
+            self.next_id += count
+            self._insert(dict.fromkeys(range(first, first + count), 0))
+        else:
+            self._delete(self.random.choice(known))
 
 
 class Reader:

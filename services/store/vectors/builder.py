@@ -6,6 +6,7 @@ is never the only copy of anything.
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,8 +22,6 @@ from services.store.vectors.recall import SAMPLE, Effort, Sample, least_effort
 from services.store.vectors.similarity import Vectors, prepare
 from services.store.vectors.snapshot import Snapshot, remove_snapshot, write_snapshot
 
-#: Vectors outside the graph from which on it is worth moving them: comparing so many costs less than a walk.
-_TAIL = 1_000
 #: Vectors of a portion at first, least and at most; FAISS links more than a hundred at a time with all threads.
 _PORTION, _LEAST, _MOST = 128, 4, 2_048
 #: How long searches may wait for a portion while there are any, and while there have been none lately, in seconds.
@@ -32,8 +31,8 @@ _LATELY_SECONDS = 0.5
 _READ, _TRAINING = 4_096, 16_384
 #: Growth, or share of tombstones, after which recall is measured again.
 _MEASURE_GROWTH = 1.3
-#: Share of a graph that changed, and number of vectors at least, after which it is written to disk.
-_SNAPSHOT_SHARE, _SNAPSHOT_LEAST = 0.2, 2_000
+#: Share of a graph that changed after which it is written to disk.
+_SNAPSHOT_SHARE = 0.2
 #: The same when the collection is closed, where time is short but a later start gains.
 _CLOSING_SHARE = 0.02
 
@@ -42,6 +41,8 @@ _NO_ROOM_SECONDS = 30.0
 
 #: Asks for memory of so many bytes while something is built; raises `MemoryError` where there is not so much.
 Reserve = Callable[[int], AbstractContextManager[None]]
+
+_OnDisk = tuple["weakref.ref[GraphIndex] | None", int, int]
 
 log = structlog.get_logger(__name__)
 
@@ -62,15 +63,15 @@ class IndexBuilder:
         self._portion = _PORTION
         self._searched = (0, 0.0)
         self._random = np.random.default_rng()
-        # Slots and tombstones of the graph that is on disk.
-        self._on_disk = (0, 0)
+        # The graph that is on disk, which may have been given up, and its slots and tombstones there.
+        self._on_disk: _OnDisk = (None, 0, 0)
         # When memory may be asked for again after there was none.
         self._no_room_until = 0.0
         self._asked = False
 
     def restored(self, graph: GraphIndex) -> None:
         """Note that a graph is on disk as it is."""
-        self._on_disk = (graph.slots, graph.tombstones)
+        self._on_disk = (weakref.ref(graph), graph.slots, graph.tombstones)
 
     def due(self) -> bool:
         """Tell whether there is work."""
@@ -80,7 +81,7 @@ class IndexBuilder:
         if graph is None:
             return self.index.waiting > self.index.settings.exact_below
         stale = self.index.effort.target not in (0.0, self.index.settings.target_recall)
-        return self.index.waiting > _TAIL or self._too_many_tombstones(graph) or stale
+        return self.index.waiting > self.index.settings.tail or self._too_many_tombstones(graph) or stale
 
     def ask_for_rebuild(self) -> None:
         """Have the graph built anew if it has any tombstone, whatever their share."""
@@ -204,12 +205,12 @@ class IndexBuilder:
             parts = list(self._portions(old))
             rest = tuple(np.concatenate(part) for part in zip(*parts, strict=True)) if parts else none
             self.index.install(None, old, (rest[0], rest[1]), Effort())
-            self._remove_snapshot()
+            self.remove_snapshot()
             return
+        log.info("building the graph anew", collection=self._name, vectors=kept)
         with self._reserve(old.memory_bytes * kept // max(1, old.slots)):
             new = self._built(old)
         if not self._stopped.is_set() and self.index.install(new, old, none, self.index.effort):
-            self._on_disk = (0, 0)
             log.info("graph built anew", collection=self._name, vectors=len(new), tombstones=old.tombstones)
 
     def _built(self, old: GraphIndex) -> GraphIndex:
@@ -226,9 +227,11 @@ class IndexBuilder:
 
     def _snapshot(self, graph: GraphIndex, share: float) -> None:
         """Write the graph to disk, if enough of it changed since."""
-        slots, tombstones = self._on_disk
+        written, slots, tombstones = self._on_disk
+        if written is None or written() is not graph:
+            slots = tombstones = 0
         changed = graph.slots - slots + graph.tombstones - tombstones
-        if changed < max(_SNAPSHOT_LEAST, share * graph.slots):
+        if changed < max(self.index.settings.snapshot_after, share * graph.slots):
             return
         sequence, positions = self.index.live()
         if self.index.graph is not graph:
@@ -238,11 +241,12 @@ class IndexBuilder:
         except OSError as problem:
             log.warning("the graph could not be written to disk", collection=self._name, problem=str(problem))
             return
-        self._on_disk = (graph.slots, int((positions == ABSENT).sum()))
+        self._on_disk = (weakref.ref(graph), graph.slots, int((positions == ABSENT).sum()))
 
-    def _remove_snapshot(self) -> None:
+    def remove_snapshot(self) -> None:
+        """Have no graph on disk; where that fails the log says so."""
         try:
             remove_snapshot(self._folder)
         except OSError as problem:
             log.warning("the old graph could not be removed", collection=self._name, problem=str(problem))
-        self._on_disk = (0, 0)
+        self._on_disk = (None, 0, 0)

@@ -13,9 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from services.store.settings import IndexSettings
 from services.store.vectors.background import Background
 from services.store.vectors.builder import IndexBuilder
+from services.store.vectors.graph import GraphIndex
 from services.store.vectors.index import Nearest, VectorIndex
 from services.store.vectors.places import Positions
 from services.store.vectors.similarity import Metric, Vectors
+from services.store.vectors.snapshot import read_snapshot
 from tests.unit.store.vectors.collections_of_vectors import Model, changed, clustered
 from tests.unit.store.vectors.test_flat import brute_force
 
@@ -239,6 +241,21 @@ def test_no_graph_is_kept_of_few_vectors() -> None:
     assert model.index.statistics().kind == "exact"
     assert len(model.index) == 100
     assert not list(model.folder.glob("vectors.*"))
+
+
+def test_a_graph_built_after_everything_was_removed_gets_to_disk() -> None:
+    model = Model(16, Metric.COSINE, IndexSettings(exact_below=500))
+    vectors = dict(enumerate(clustered(3000, 16), start=1))
+    model.change(vectors)
+    model.builder.work()
+    model.truncate()
+    model.change(vectors)
+
+    model.builder.work()
+
+    written = read_snapshot(model.folder, GraphIndex(16, Metric.COSINE, model.settings))
+    assert written is not None
+    assert written[0].sequence == model.sequence == 3
 
 
 def test_without_memory_for_a_second_graph_the_old_one_stays() -> None:

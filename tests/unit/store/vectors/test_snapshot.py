@@ -1,5 +1,8 @@
 """A graph on disk: read back as it was written, or not at all."""
 
+import errno
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +116,9 @@ def test_one_of_another_format_is_not_used(tmp_path: Path) -> None:
     write(tmp_path, filled())
     manifest = tmp_path / "vectors.json"
     content = msgspec.json.decode(manifest.read_bytes())
-    manifest.write_bytes(msgspec.json.encode({**content, "version": 2}))
+    manifest.write_bytes(msgspec.json.encode({**content, "version": 1}))
 
-    with pytest.raises(SnapshotError, match="format version 2, not 1"):
+    with pytest.raises(SnapshotError, match="format version 1, not 2"):
         read_snapshot(tmp_path, graph())
 
 
@@ -145,3 +148,51 @@ def test_it_can_be_removed(tmp_path: Path) -> None:
     write(tmp_path, filled())
     remove_snapshot(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_one_of_another_collection_is_not_used(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    other.mkdir()
+    write(other, filled())
+    shutil.copytree(other, mine)
+
+    with pytest.raises(SnapshotError, match="of another collection, 'other'"):
+        read_snapshot(mine, graph())
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_one_that_cannot_be_written_leaves_nothing_and_the_older_one_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    write(tmp_path, filled())
+    before = sorted(tmp_path.iterdir())
+    synced: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for _ in range(2):
+        with pytest.raises(OSError, match="Input/output"):
+            write(tmp_path, filled())
+        synced.clear()
+
+    assert sorted(tmp_path.iterdir()) == before
+    assert read_snapshot(tmp_path, graph()) is not None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the full device of Linux")
+def test_a_full_disk_is_said_in_the_words_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode: opened(Path("/dev/full"), mode))
+
+    with pytest.raises(OSError, match="No space left on device"):
+        write(tmp_path, filled())
+
+
+def test_files_named_like_those_of_a_snapshot_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "vectors.old.graph").write_bytes(b"")
+    write(tmp_path, filled())
+    assert read_snapshot(tmp_path, graph()) is not None
