@@ -7,7 +7,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from services.store.vectors.places import ABSENT, Places
 
-POSITIONS = st.integers(1, 400)
+#: Near each other, and far from those.
+POSITIONS = st.integers(1, 400) | st.integers(100_000, 100_300)
 
 
 class PlacesMachine(RuleBasedStateMachine):
@@ -55,10 +56,29 @@ class PlacesMachine(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         assert self.places.positions.tolist() == self.slots
-        every = np.arange(0, 410)
+        every = np.concatenate([np.arange(0, 410), np.arange(99_990, 100_310), [10**12]])
         expected = {position: slot for slot, position in enumerate(self.slots) if position != ABSENT}
         assert self.places.slots_of(every).tolist() == [expected.get(at, ABSENT) for at in every.tolist()]
 
 
 TestPlacesMachine = PlacesMachine.TestCase
 TestPlacesMachine.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)
+
+
+def test_memory_goes_with_the_positions_that_are_held_not_with_all_there_ever_were() -> None:
+    places = Places()
+    places.take(np.array([1]))
+    for first in range(1_000, 2_000_000, 1_000):
+        places.close_up(places.take(np.arange(first, first + 1_000)))
+
+    assert len(places) == 1
+    assert places.memory_bytes < 100_000
+
+
+def test_one_old_position_among_new_ones_takes_little() -> None:
+    places = Places()
+    places.take(np.arange(10**9, 10**9 + 1_000))
+    places.take(np.array([5]))
+
+    assert places.slots_of(np.array([5, 10**9 + 7, 6])).tolist() == [1_000, 7, ABSENT]
+    assert places.memory_bytes < 32 * 1024 * 1024
