@@ -1,6 +1,7 @@
 """What contract tests work on: a live server, and collections of one test alone."""
 
 from collections.abc import Iterator
+from difflib import unified_diff
 from pathlib import Path
 
 import pytest
@@ -91,5 +92,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         DOCUMENT.write_text(observed.document(), encoding="utf-8")
     elif not DOCUMENT.exists() or DOCUMENT.read_text(encoding="utf-8") != observed.document():
         message = f"{DOCUMENT.name} is not what this run has seen: run `make compatibility` and look at the difference"
-        session.config.get_terminal_writer().line(f"\n{message}", red=True)
+        writer = session.config.get_terminal_writer()
+        writer.line(f"\n{message}", red=True)
+        before = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else ""
+        for line in unified_diff(
+            before.splitlines(), observed.document().splitlines(), "page", "run", n=0, lineterm=""
+        ):
+            writer.line(line)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
