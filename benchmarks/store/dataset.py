@@ -5,6 +5,7 @@ writes of the mixed load; queries are no documents.
 """
 
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -91,7 +92,11 @@ class Dataset:
             if category:
                 chosen = np.flatnonzero(categories(documents) == CATEGORIES.index(category))
             found = exact(self.vectors[:documents][chosen] if category else self.vectors[:documents], self.queries)
-            np.savez(path, nearest=chosen[found.nearest], tenth=found.tenth)
+            # Several processes of a load may be here at once: each writes its own, and all are the same.
+            partial = path.with_suffix(f".{os.getpid()}.partial")
+            with partial.open("wb") as file:
+                np.savez(file, nearest=chosen[found.nearest], tenth=found.tenth)
+            partial.rename(path)
         kept = np.load(path)
         return Truth(kept["nearest"], kept["tenth"])
 

@@ -82,6 +82,32 @@ class Observations:
         return "\n".join(parts)
 
 
+def differences(page: str, run: str) -> list[str]:
+    """Return in which lines two documents differ, for a reader; none where the page says what the run has seen.
+
+    Errors of the run that the page lacks, and how often each was seen, do not count: which ones a service that is
+    killed or slow is answered with depends on the moment.
+    """
+    errors = next(heading for kind, heading, _ in SECTIONS if kind == "error")
+    said, seen = _rows_of(page), _rows_of(run)
+    found = [f"- {line}" for heading, line in said.items() if seen.get(heading) != line]
+    found += [f"+ {line}" for heading, line in seen.items() if said.get(heading) != line]
+    lost = [f"- {errors}: {name}" for heading, name in said if heading == errors and (heading, name) not in seen]
+    return [line for line in found if errors not in line] + lost
+
+
+def _rows_of(document: str) -> dict[tuple[str, str], str]:
+    """Return the rows of the tables of a document, by heading and name."""
+    rows, heading = {}, ""
+    for line in document.splitlines():
+        if line.startswith("## "):
+            heading = line.removeprefix("## ")
+        elif line.startswith("| `"):
+            name = line.split("|")[1].strip()
+            rows[heading, name] = f"{heading}: {line}"
+    return rows
+
+
 def _belongs(kind: str, seen: _Seen) -> bool:
     """Tell whether a feature is one: what was only ever refused for being unknown is a test's mistake on purpose."""
     return kind == "error" or seen.worked or bool(seen.codes & _NOT_THERE)

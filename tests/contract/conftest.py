@@ -1,13 +1,12 @@
 """What contract tests work on: a live server, and collections of one test alone."""
 
 from collections.abc import Iterator
-from difflib import unified_diff
 from pathlib import Path
 
 import pytest
 
 from tests.contract.api import Api
-from tests.contract.compatibility import DOCUMENT, observed
+from tests.contract.compatibility import DOCUMENT, differences, observed
 from tests.contract.samples import BODIES, START
 from tests.live import Orrery
 
@@ -90,13 +89,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if session.config.getoption("--write-compatibility"):
         DOCUMENT.write_text(observed.document(), encoding="utf-8")
-    elif not DOCUMENT.exists() or DOCUMENT.read_text(encoding="utf-8") != observed.document():
-        message = f"{DOCUMENT.name} is not what this run has seen: run `make compatibility` and look at the difference"
+        return
+    page = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else ""
+    if found := differences(page, observed.document()):
         writer = session.config.get_terminal_writer()
+        message = f"{DOCUMENT.name} is not what this run has seen: run `make compatibility` and look at the difference"
         writer.line(f"\n{message}", red=True)
-        before = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else ""
-        for line in unified_diff(
-            before.splitlines(), observed.document().splitlines(), "page", "run", n=0, lineterm=""
-        ):
+        for line in found:
             writer.line(line)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
