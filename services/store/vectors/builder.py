@@ -84,8 +84,9 @@ class IndexBuilder:
         return self.index.waiting > self.index.settings.tail or self._too_many_tombstones(graph) or stale
 
     def ask_for_rebuild(self) -> None:
-        """Have the graph built anew if it has any tombstone, whatever their share."""
-        self._asked = True
+        """Have the graph built anew if it has any tombstone now, whatever their share."""
+        graph = self.index.graph
+        self._asked = graph is not None and graph.tombstones > 0
 
     def stop(self) -> None:
         """Have `work` return at the next portion."""

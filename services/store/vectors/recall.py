@@ -84,9 +84,12 @@ def exact_nearest(graph: GraphIndex, sample: Sample, portions: Iterator[tuple[Po
 def _recall(graph: GraphIndex, sample: Sample, truth: list[Positions], effort: int) -> float:
     # As searches do, which compare some candidates more than they are asked for by the exact vectors.
     slots = graph.search(sample.vectors, NEAREST + 1 + graph.more_than(NEAREST), effort)
-    hits = 0
-    for row, own, true in zip(slots, sample.positions, truth, strict=True):
+    hits = wanted = 0
+    for row, own, nearest in zip(slots, sample.positions, truth, strict=True):
+        # What was deleted since the truth was looked for cannot be found.
+        true = nearest[graph.slots_of(nearest) != ABSENT]
+        wanted += len(true)
         positions = graph.positions[row[row != ABSENT]]
         found = positions[positions != own]
         hits += len(np.intersect1d(found if graph.exact_rows is None else found[:NEAREST], true))
-    return hits / max(1, sum(map(len, truth)))
+    return hits / max(1, wanted)

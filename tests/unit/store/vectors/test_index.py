@@ -1,6 +1,7 @@
 """The index of a collection: exact or by a graph, it holds what was written, and finds the nearest of it."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from services.store.vectors.builder import IndexBuilder
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.index import Nearest, VectorIndex
 from services.store.vectors.places import Positions
+from services.store.vectors.recall import Sample, least_effort
 from services.store.vectors.similarity import Metric, Vectors
 from services.store.vectors.snapshot import read_snapshot
 from tests.unit.store.vectors.collections_of_vectors import Model, changed, clustered
@@ -158,17 +160,21 @@ def test_what_is_deleted_or_changed_while_the_graph_is_built_is_neither_found_no
         others = [at for at in random.choice(list(model.vectors), 20, replace=False).tolist() if at not in gone]
         model.change({at: random.standard_normal(16) for at in others}, gone)
         for at in others[:3]:
-            (nearest,) = model.search(np.array([model.vectors[at]], np.float32), 1)
+            # Among itself alone, because a walk of the graph may miss what is there.
+            (nearest,) = model.search(np.array([model.vectors[at]], np.float32), 1, np.array([at]))
             assert nearest.positions.tolist() == [at]
+            assert nearest.similarities.tolist() == pytest.approx([1.0])
     assert background.settle(model.builder, 30)
     model.builder.work()
 
     assert model.index.statistics().kind == "graph"
     assert len(model.index) == len(model.vectors)
-    for at in list(model.vectors)[::50]:
-        (nearest,) = model.search(np.array([model.vectors[at]], np.float32), 1)
+    for at in model.vectors:
+        (nearest,) = model.search(np.array([model.vectors[at]], np.float32), 1, np.array([at]))
         assert nearest.positions.tolist() == [at]
         assert nearest.similarities.tolist() == pytest.approx([1.0])
+    for found in model.search(clustered(50, 16), 20):
+        assert set(found.positions.tolist()) <= set(model.vectors)
     background.forget(model.builder)
     background.close()
     model.close()
@@ -227,6 +233,19 @@ def test_tombstones_past_their_share_have_the_graph_built_anew() -> None:
 
     statistics = model.index.statistics()
     assert (statistics.tombstones, statistics.graph_vectors, statistics.vectors) == (0, 2800, 2800)
+
+
+def test_a_rebuild_that_finds_no_tombstone_is_not_kept_for_the_next_one() -> None:
+    model = Model(16, Metric.COSINE, IndexSettings(exact_below=500))
+    model.change(dict(enumerate(clustered(4000, 16), start=1)))
+    model.builder.work()
+
+    model.builder.ask_for_rebuild()
+    model.change({}, {1})
+    assert not model.builder.due()
+
+    model.builder.ask_for_rebuild()
+    assert model.builder.due()
 
 
 def test_no_graph_is_kept_of_few_vectors() -> None:
@@ -296,3 +315,19 @@ def test_the_graph_is_made_by_the_settings(tmp_path: Path) -> None:
         sizes[storage] = model.index.statistics().memory_bytes
     assert sizes["float32"] - sizes["float16"] == pytest.approx(3000 * 64 * 2, rel=0.1)
     assert sizes["float16"] - sizes["int8"] == pytest.approx(3000 * 64, rel=0.1)
+
+
+def test_what_is_deleted_while_recall_is_measured_does_not_count_as_missed() -> None:
+    model = Model(16, Metric.COSINE, IndexSettings(exact_below=500))
+    model.change(dict(enumerate(clustered(2000, 16), start=1)))
+    model.builder.work()
+    graph = model.index.graph
+    assert graph is not None
+    rows = np.asarray(graph.exact_rows)
+    sample = Sample(rows[:50].copy(), graph.positions[:50].copy())
+
+    def portions() -> Iterator[tuple[Positions, Vectors]]:
+        yield graph.positions.copy(), rows
+        model.change({}, set(range(1, 1001)))
+
+    assert least_effort(graph, sample, portions(), 0.98).recall == pytest.approx(1, abs=0.02)
