@@ -80,8 +80,7 @@ class _Written(Generic[Result]):
 class Collection:
     """A collection that is open. Safe to use from many threads: one writes at a time, readers never wait.
 
-    After `remove`, every call raises
-    `COLLECTION_CHANGED`.
+    After `remove`, every call raises `COLLECTION_CHANGED`.
     """
 
     def __init__(
@@ -211,11 +210,9 @@ class Collection:
     def _ordered(self, tables: DocumentTables, selection: Selection, skip: int, limit: int) -> Sequence[_Near]:
         order = selection.order
         if isinstance(order, VectorOrder):
-            vector, count = self._vector(order.query), skip + limit
-            if selection.filter == EVERYTHING:
-                return self._nearest(tables, vector.reshape(1, -1), count)[0][skip:]
-            selected = tables.positions_matching(selection.filter)
-            return self._nearest(tables, vector.reshape(1, -1), count, selected)[0][skip:]
+            query = self._vector(order.query).reshape(1, -1)
+            selected = None if selection.filter == EVERYTHING else tables.positions_matching(selection.filter)
+            return self._nearest(tables, query, skip + limit, selected)[0][skip:]
         assert isinstance(order, FieldOrder)
         most = order.max_candidates
         if most and tables.count(selection.filter, most) >= most:

@@ -111,25 +111,20 @@ class DocumentTables:
 
     # --- reading ---
 
-    def by_position(self, position: int) -> Row | None:
-        """Return the document in a place."""
-        sql = f"SELECT {_COLUMNS} FROM documents AS d WHERE d.position = ?"
-        return next((_row(values) for values in self.connection.execute(sql, (position,))), None)
-
-    def at(self, positions: Sequence[int], *, vectors: bool = True) -> list[Row]:
-        """Return the documents in some places, in that order, without those that are not there.
+    def at(self, positions: Iterable[int], *, vectors: bool = True) -> Iterator[Row]:
+        """Yield the documents in some places, in that order, without those that are not there.
 
         Without `vectors` they are as if they had none, and are read faster.
         """
         sql = f"SELECT {_COLUMNS if vectors else _WITHOUT_VECTOR} FROM documents AS d WHERE d.position = ?"
-        return [_row(values) for values in self.connection.executemany(sql, ((position,) for position in positions))]
+        return map(_row, self.connection.executemany(sql, ((position,) for position in positions)))
 
     def matching(self, filter_: Filter, *, after: int = 0, limit: int) -> Iterator[Row]:
         """Yield the documents that match, in storage order, from the first one after a position; -1 yields all."""
         members = self._members(filter_, whole=limit < 0)
         if members is not None:
             following = members.iter_equal_or_larger(after + 1)
-            yield from self._rows(following if limit < 0 else islice(following, limit))
+            yield from self.at(following if limit < 0 else islice(following, limit))
             return
         where = self._filters.where(filter_)
         sql = f"SELECT {_COLUMNS} {_matching(where)}"
@@ -155,7 +150,7 @@ class DocumentTables:
             sql = f"SELECT d.position FROM documents AS d WHERE d.position IN carray(?) {ordered}"
             bindings = (apsw.carray(positions_of(candidates)), *terms.bindings, limit, skip)
             found = self.connection.execute(sql, bindings)
-        return list(self._rows([int(position) for (position,) in found]))
+        return list(self.at([int(position) for (position,) in found]))
 
     def positions_matching(self, filter_: Filter) -> Positions:
         """Return the positions int64[n] of the documents that match, ascending."""
@@ -268,10 +263,6 @@ class DocumentTables:
 
     def _members(self, filter_: Filter, *, whole: bool) -> BitMap64 | None:
         return None if self._algebra is None else self._algebra.matching(filter_, whole=whole)
-
-    def _rows(self, positions: Iterable[int]) -> Iterator[Row]:
-        rows = (self.by_position(position) for position in positions)
-        return (row for row in rows if row is not None)
 
     def _within(self, filter_: Filter, fields: Sequence[SortField]) -> KeyRange:
         """Return where the values of the first field are for all that match."""

@@ -16,6 +16,7 @@ import faiss as typed_faiss
 import msgspec
 import numpy as np
 
+from services.store.durability import sync
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.places import Positions
 from services.store.vectors.recall import Effort
@@ -91,7 +92,7 @@ def write_snapshot(folder: Path, graph: GraphIndex, positions: Positions, snapsh
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
         raise
-    _sync(folder)
+    sync(folder)
     _remove_others(folder, {_MANIFEST, graph_path.name, positions_path.name})
 
 
@@ -123,11 +124,6 @@ def remove_snapshot(folder: Path) -> None:
     """Remove the snapshot of a folder, the manifest first. Raises `OSError`."""
     (folder / _MANIFEST).unlink(missing_ok=True)
     _remove_others(folder, set())
-
-
-def snapshot_bytes(folder: Path) -> int:
-    """Return the size of the snapshot's files."""
-    return sum(path.stat().st_size for path in folder.glob("vectors.*") if path.is_file())
 
 
 def _read_manifest(folder: Path) -> _Manifest | None:
@@ -203,11 +199,3 @@ def _remove_others(folder: Path, kept: set[str]) -> None:
     for path in folder.glob("vectors.*"):
         if path.name not in kept:
             path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -40,7 +40,7 @@ class Committed:
 
     def replace(self, position: int, content: JsonObject) -> None:
         """Replace the document in a place."""
-        row = self.writer.by_position(position)
+        row = next(self.writer.at([position]), None)
         assert row is not None
         self.write(lambda: self.writer.replace(row, Record(encode(content))))
 

@@ -20,7 +20,6 @@ from services.store.vectors.snapshot import (
     SnapshotError,
     read_snapshot,
     remove_snapshot,
-    snapshot_bytes,
     write_snapshot,
 )
 from tests.unit.store.vectors.collections_of_vectors import clustered
@@ -41,6 +40,11 @@ def filled(**changes: Any) -> GraphIndex:
     index.take(np.arange(1, 601), np.ones(600, np.bool_))
     index.remove(np.arange(1, 51))
     return index
+
+
+def snapshot_bytes(folder: Path) -> int:
+    """Return the size of a snapshot's files."""
+    return sum(path.stat().st_size for path in folder.glob("vectors.*"))
 
 
 def write(folder: Path, index: GraphIndex) -> None:
