@@ -24,10 +24,13 @@ class StoreProcess:
         self.log = folder / "store.log"
         self.environment = dict(environment or {})
         self.address = f"unix:{folder}/run/s"
+        self.channel: grpc.Channel | None = None
         self.start()
 
     def start(self) -> None:
         """Start the store and wait until it answers."""
+        if self.channel is not None:
+            self.channel.close()
         command = [sys.executable, "-m", "services.cli", "store", "--data-dir", str(self.data)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -46,14 +49,14 @@ class StoreProcess:
         self.rpc = store_pb2_grpc.StoreServiceStub(self.channel)
 
     def kill(self) -> None:
-        """End it as `kill -9` does."""
+        """End it as `kill -9` does. The channel stays open until the next start: callers see a store that is gone."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        self.channel.close()
 
     def stop(self) -> int:
         """End it as SIGTERM does; return its exit status."""
-        self.channel.close()
+        if self.channel is not None:
+            self.channel.close()
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.wait(START_SECONDS)
