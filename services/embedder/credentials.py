@@ -95,6 +95,18 @@ class CredentialStore:
             self._rows.remove_databases(provider, name, databases)
         return self._get(provider, name)
 
+    def forget_database(self, database: str) -> tuple[list[Credential], list[Credential]]:
+        """Take a database out of every scope.
+
+        Return the credentials that had it, and those of the directory that have it still. Each credential is a
+        transaction of its own: after a kill, the rest is done by calling again.
+        """
+        holding = [credential for credential in self.list() if database in credential.databases]
+        stored = [credential for credential in holding if credential.stored]
+        for credential in stored:
+            self.remove_databases(credential.provider, credential.name, [database])
+        return stored, [credential for credential in holding if not credential.stored]
+
     def stage(
         self,
         provider: str,

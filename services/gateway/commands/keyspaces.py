@@ -37,7 +37,9 @@ async def create_keyspace(context: Context, fields: Fields) -> Answer:
     name = fields.string("name")
     _check_replication(fields.nested("options", ("replication",)))
     fields.finish()
-    request = store_pb2.CreateKeyspaceRequest(database=context.database, keyspace=new_name("Keyspace", name))
+    request = store_pb2.CreateKeyspaceRequest(
+        database=context.database, keyspace=new_name("Keyspace", name), existing_database=True
+    )
     await context.storage.remote.call(context.storage.rpc.CreateKeyspace, request)
     return Answer(status={"ok": 1})
 
