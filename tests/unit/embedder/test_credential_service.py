@@ -110,8 +110,5 @@ def test_a_database_that_was_dropped_is_in_no_scope_any_more(rpc: Caller) -> Non
     assert [(credential.name, list(credential.databases)) for credential in answer.changed] == [("both", ["e"])]
     assert [credential.name for credential in answer.remaining] == ["m"]
     assert not rpc.ForgetDatabase(database="d").changed
-    assert [list(item.databases) for item in rpc.ListCredentials(provider="jinaAI").credentials] == [
-        ["e"],
-        ["d"],
-        ["e"],
-    ]
+    listed = rpc.ListCredentials(provider="jinaAI").credentials
+    assert [list(credential.databases) for credential in listed] == [["e"], ["d"], ["e"]]
