@@ -102,10 +102,12 @@ class CredentialStore:
         transaction of its own: after a kill, the rest is done by calling again.
         """
         holding = [credential for credential in self.list() if database in credential.databases]
-        stored = [credential for credential in holding if credential.stored]
-        for credential in stored:
+        changed = [
             self.remove_databases(credential.provider, credential.name, [database])
-        return stored, [credential for credential in holding if not credential.stored]
+            for credential in holding
+            if credential.stored
+        ]
+        return changed, [credential for credential in holding if not credential.stored]
 
     def stage(
         self,

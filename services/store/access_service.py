@@ -1,6 +1,6 @@
 """The RPCs of databases and tokens: messages in, typed calls, messages out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import grpc
@@ -15,17 +15,28 @@ _ROLES = {Role.READ: pb.ROLE_READ, Role.WRITE: pb.ROLE_WRITE, Role.ADMIN: pb.ROL
 Context = grpc.ServicerContext
 
 
-class AccessServicer(access_pb2_grpc.AccessServiceServicer):
-    """`orrery.store.v1.AccessService`. Each RPC is described in the contract."""
+def certificate_name(context: Context) -> str:
+    """Return the names in the certificate of whoever calls, or that there is none."""
+    # The type stubs take the values for single ones.
+    properties = cast("Mapping[str, Sequence[bytes]]", context.auth_context() or {})
+    return b" ".join(properties.get("x509_subject_alternative_name", ())).decode("utf-8", "replace") or "rpc"
 
-    def __init__(self, access: Access) -> None:
+
+class AccessServicer(access_pb2_grpc.AccessServiceServicer):
+    """`orrery.store.v1.AccessService`. Each RPC is described in the contract.
+
+    `caller` tells who calls, for the audit log.
+    """
+
+    def __init__(self, access: Access, caller: Callable[[Context], str] = certificate_name) -> None:
         self._access = access
+        self._caller = caller
 
     def CreateDatabase(  # noqa: N802 - the contract's name
         self, request: pb.CreateDatabaseRequest, context: Context
     ) -> pb.CreateDatabaseResponse:
         """Create a database."""
-        database = self._access.create_database(request.name, list(request.keyspaces), _caller(context))
+        database = self._access.create_database(request.name, list(request.keyspaces), self._caller(context))
         return pb.CreateDatabaseResponse(database=_database_message(database))
 
     def ListDatabases(  # noqa: N802
@@ -38,7 +49,7 @@ class AccessServicer(access_pb2_grpc.AccessServiceServicer):
         self, request: pb.DropDatabaseRequest, context: Context
     ) -> pb.DropDatabaseResponse:
         """Drop a database."""
-        database, revoked = self._access.drop_database(request.name, request.id, _caller(context))
+        database, revoked = self._access.drop_database(request.name, request.id, self._caller(context))
         return pb.DropDatabaseResponse(
             database=_database_message(database), revoked_tokens=map(_token_message, revoked)
         )
@@ -63,7 +74,7 @@ class AccessServicer(access_pb2_grpc.AccessServiceServicer):
             request.name,
             role,
             list(request.databases),
-            _caller(context),
+            self._caller(context),
             rate=request.requests_per_second if request.HasField("requests_per_second") else None,
             lifetime_seconds=request.lifetime.seconds if request.HasField("lifetime") else None,
         )
@@ -79,7 +90,7 @@ class AccessServicer(access_pb2_grpc.AccessServiceServicer):
         self, request: pb.RevokeTokenRequest, context: Context
     ) -> pb.RevokeTokenResponse:
         """Revoke a token."""
-        self._access.revoke_token(request.id, _caller(context))
+        self._access.revoke_token(request.id, self._caller(context))
         return pb.RevokeTokenResponse()
 
     def ListAccess(  # noqa: N802
@@ -100,13 +111,6 @@ class AccessServicer(access_pb2_grpc.AccessServiceServicer):
             for name, entries in contents.items()
         ]
         return pb.DatabaseContents(database=_database_message(database), keyspaces=keyspaces)
-
-
-def _caller(context: Context) -> str:
-    """Return who calls: the name in its certificate, or that it came by a connection without one."""
-    # The type stubs take the values for single ones.
-    properties = cast("Mapping[str, Sequence[bytes]]", context.auth_context() or {})
-    return b" ".join(properties.get("x509_subject_alternative_name", ())).decode("utf-8", "replace") or "rpc"
 
 
 def _database_message(database: Database) -> pb.Database:

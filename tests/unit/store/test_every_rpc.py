@@ -56,7 +56,7 @@ ACCESS_REQUESTS: dict[str, Any] = {
 def server(tmp_path: Path) -> Iterator[Any]:
     """The servicers on grpc's testing server."""
     engine = Engine(tmp_path)
-    servicers = {CONTRACT: StoreServicer(engine), ACCESS_CONTRACT: AccessServicer(Access(engine))}
+    servicers = {CONTRACT: StoreServicer(engine), ACCESS_CONTRACT: AccessServicer(Access(engine), lambda _: "test")}
     yield grpc_testing.server_from_dictionary(servicers, grpc_testing.strict_real_time())
     engine.close()
 
