@@ -1,6 +1,5 @@
 """Databases and tokens: what the catalogue keeps of them, each change in the audit log before it is committed."""
 
-import enum
 import hashlib
 import math
 import re
@@ -16,6 +15,7 @@ import structlog
 
 from services.runtime.audit import AuditFile
 from services.runtime.errors import DataApiError
+from services.runtime.roles import Role
 from services.store.catalog import CollectionEntry
 from services.store.engine import Engine
 
@@ -48,14 +48,6 @@ AND NOT EXISTS (SELECT 1 FROM token_databases WHERE token = id AND database <> ?
 """
 
 log = structlog.get_logger(__name__)
-
-
-class Role(enum.StrEnum):
-    """What a token allows; each role allows what those before it do."""
-
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from orrery.store.v1 import access_pb2 as pb
 from orrery.store.v1 import access_pb2_grpc
 
 from services.runtime.errors import DataApiError
-from services.store.access import Access, Database, Role, Token
+from services.runtime.roles import Role
+from services.store.access import Access, Database, Token
 
 _ROLES = {Role.READ: pb.ROLE_READ, Role.WRITE: pb.ROLE_WRITE, Role.ADMIN: pb.ROLE_ADMIN}
 

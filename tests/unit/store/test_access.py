@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from services.runtime.errors import DataApiError
-from services.store.access import Access, Role, digest_of
+from services.runtime.roles import Role
+from services.store.access import Access, digest_of
 from services.store.engine import Engine
 from services.store.records import CollectionSettings
 
