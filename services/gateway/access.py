@@ -96,7 +96,9 @@ class Access:
             raise DataApiError("UNKNOWN_DATABASE", database=asked)
         if database is None or not (token.databases is None or database in token.databases):
             # As if the token were unknown: whether there is such a database is none of its business.
-            raise self._refusal(address, "wrong database", token=token.id, token_name=token.name, host=asked)
+            raise self._refusal(
+                address, "wrong database", token=token.id, token_name=token.name, host=asked or self._default
+            )
         self._count(token)
         return Caller(token.id, token.name, token.role, database, address)
 
@@ -116,7 +118,7 @@ class Access:
         """Return the token that a caller has sent, if it is one that is valid."""
         assert self._digest is not None
         digest = _digest(sent)
-        # A short one is guessed no faster than wrong ones are taken; a long one cannot be locked out by others' guesses.
+        # A short one is guessed no faster than wrong ones are taken; a long one cannot be locked out by guesses.
         locked = self._guessable and self._failures.exhausted(_network(address))
         if not locked and hmac.compare_digest(digest, self._digest):
             return _BOOTSTRAP
