@@ -1,4 +1,4 @@
-"""The `orrery` command line: one command for everything, one for each service, upkeep, transfers, and keys."""
+"""The `orrery` command line: one command for everything, one for each service, and those for what they keep."""
 
 import importlib
 import sys
@@ -26,6 +26,9 @@ _COMMANDS = {
     "import": ("services.cli.import_export", "import_export"),
     "keys": ("services.cli.keys", "app"),
     "certificates": ("services.cli.certificates", "certificates"),
+    "databases": ("services.cli.databases", "app"),
+    "tokens": ("services.cli.tokens", "app"),
+    "audit": ("services.cli.audit", "audit"),
 }
 
 

@@ -10,7 +10,15 @@ DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="ORRERY_DATA_DIR", help="Folder that holds everything that is kept.")
 ]
 Http = Annotated[str, typer.Option("--http", envvar="ORRERY_HTTP", help="HOST:PORT of the Data API.")]
-Database = Annotated[str, typer.Option("--database", envvar="ORRERY_DATABASE", help="Name of the database.")]
+Database = Annotated[
+    str,
+    typer.Option("--database", envvar="ORRERY_DATABASE", help="The database of requests whose host name names none."),
+]
+Domain = Annotated[
+    str | None,
+    typer.Option("--domain", envvar="ORRERY_DOMAIN", help="Domain whose host names DATABASE-REGION.DOMAIN are served."),
+]
+Region = Annotated[str, typer.Option("--region", envvar="ORRERY_REGION", help="The region in those host names.")]
 Token = Annotated[
     str | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.options import Database, DataDir, Http, Limit, LogLevel, NoAuth, Token, read_limits
+from services.cli.options import Database, DataDir, Domain, Http, Limit, LogLevel, NoAuth, Region, Token, read_limits
 from services.runtime.addresses import socket_address
 from services.runtime.lifeline import follow_parent
 from services.runtime.logs import configure_logs
@@ -32,6 +32,8 @@ def gateway(
     embedder: Annotated[str, typer.Option(envvar="ORRERY_EMBEDDER", help="Address of the embedder.")],
     http: Http = "127.0.0.1:8181",
     database: Database = "default",
+    domain: Domain = None,
+    region: Region = "local",
     token: Token = None,
     no_auth: NoAuth = False,
     limit: Limit = None,
@@ -42,10 +44,15 @@ def gateway(
     vectorize: Annotated[bool, typer.Option(envvar="ORRERY_VECTORIZE", help="Whether texts may be embedded.")] = True,
     log_level: LogLevel = "info",
 ) -> None:
-    """Run the gateway alone: the Data API over HTTP."""
+    """Run the gateway alone: the Data API over HTTP.
+
+    ORRERY_GATEWAY_CONFIG names a file of settings, and ORRERY_GATEWAY_<SECTION>_<NAME> sets one (docs/operations.md).
+    """
     from services.gateway.command import Features
+    from services.gateway.hosts import host_settings
     from services.gateway.limits import Limits, override
     from services.gateway.server import GatewaySettings, run
+    from services.gateway.settings import load_settings
 
     if token is None and not no_auth:
         raise typer.BadParameter("give a token (--token or ORRERY_TOKEN), or --no-auth on loopback")
@@ -65,6 +72,8 @@ def gateway(
             store_timeout,
             embedder_timeout,
             tls=CertificateFiles.of_rpcs(os.environ),
+            hosts=host_settings(domain, region),
+            settings=load_settings(os.environ),
         )
     )
 

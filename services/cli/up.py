@@ -12,18 +12,21 @@ import grpc
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.cli.options import Database, DataDir, Http, Limit, LogLevel, NoAuth, Token, read_limits
+from services.cli.options import Database, DataDir, Domain, Http, Limit, LogLevel, NoAuth, Region, Token, read_limits
 from services.runtime.addresses import check_free, socket_address, split_host_port
 from services.runtime.logs import configure_logs
 from services.runtime.supervisor import Child, Supervisor, SupervisorSettings
 
 _HEALTH_SECONDS = 2.0
+_AUDIT_FILE = "ORRERY_GATEWAY_AUDIT_FILE"
 
 
 def up(
     data_dir: DataDir = Path(".orrery"),
     http: Http = "127.0.0.1:8181",
     database: Database = "default",
+    domain: Domain = None,
+    region: Region = "local",
     token: Token = None,
     no_auth: NoAuth = False,
     limit: Limit = None,
@@ -37,18 +40,19 @@ def up(
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not no_auth and token is None:
         token = _kept_token(data_dir)
-    children = _children(data_dir, http, database, None if no_auth else token, limit or [], log_level)
+    hosts = ["--database", database, "--region", region, *(["--domain", domain] if domain else [])]
+    children = _children(data_dir, http, hosts, None if no_auth else token, limit or [], log_level)
     asyncio.run(_supervise(children, f"orrery: ready http://{http}"))
 
 
 def _children(
-    data_dir: Path, http: str, database: str, token: str | None, limits: list[str], log_level: str
+    data_dir: Path, http: str, hosts: list[str], token: str | None, limits: list[str], log_level: str
 ) -> list[Child]:
     store_address = socket_address(data_dir, "store")
     embedder_address = socket_address(data_dir, "embedder")
     common = ["--log-level", log_level]
     keeper = ["-m", "services.cli"]
-    gateway_arguments = ["gateway", "--http", http, "--database", database]
+    gateway_arguments = ["gateway", "--http", http, *hosts]
     gateway_arguments += ["--store", store_address, "--embedder", embedder_address]
     gateway_arguments += [part for item in limits for part in ("--limit", item)]
     return [
@@ -68,7 +72,10 @@ def _children(
             "gateway",
             [*keeper, *gateway_arguments, *common],
             _http_health(http),
-            environment={"ORRERY_NO_AUTH": "true"} if token is None else {"ORRERY_TOKEN": token},
+            environment={
+                _AUDIT_FILE: os.environ.get(_AUDIT_FILE) or str(data_dir.resolve() / "audit.log"),
+                **({"ORRERY_NO_AUTH": "true"} if token is None else {"ORRERY_TOKEN": token}),
+            },
             without=("ORRERY_MASTER_KEY", "ORRERY_TOKEN", "ORRERY_NO_AUTH"),
             # It asks the store for its keyspaces before it serves, and waits for it no longer than for any answer.
             after=("store",),

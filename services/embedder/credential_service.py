@@ -107,6 +107,17 @@ class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
         log.warning("credential deleted", provider=request.provider, name=request.name)
         return pb.DeleteCredentialResponse()
 
+    async def ForgetDatabase(  # noqa: N802
+        self, request: pb.ForgetDatabaseRequest, context: Context
+    ) -> pb.ForgetDatabaseResponse:
+        """Take a database out of every scope."""
+        changed, remaining = await asyncio.to_thread(self._credentials.forget_database, request.database)
+        for credential in changed:
+            _log_change("scope narrowed", credential)
+        return pb.ForgetDatabaseResponse(
+            changed=map(_credential_message, changed), remaining=map(_credential_message, remaining)
+        )
+
     def _secrets(self, provider_id: str, name: str, given: Mapping[str, str]) -> dict[str, Secret]:
         """Return the secrets of a request; refuse those that are not the provider's. Raises `CREDENTIAL_INVALID`."""
         provider = self._catalogue.get(provider_id)

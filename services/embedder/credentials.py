@@ -95,6 +95,20 @@ class CredentialStore:
             self._rows.remove_databases(provider, name, databases)
         return self._get(provider, name)
 
+    def forget_database(self, database: str) -> tuple[list[Credential], list[Credential]]:
+        """Take a database out of every scope.
+
+        Return the credentials that had it, and those of the directory that have it still. Each credential is a
+        transaction of its own: after a kill, the rest is done by calling again.
+        """
+        holding = [credential for credential in self.list() if database in credential.databases]
+        changed = [
+            self.remove_databases(credential.provider, credential.name, [database])
+            for credential in holding
+            if credential.stored
+        ]
+        return changed, [credential for credential in holding if not credential.stored]
+
     def stage(
         self,
         provider: str,
@@ -226,24 +240,33 @@ class CredentialStore:
         self, provider: str, name: str, token: str, database: str, mounted: Mapping[Key, MountedCredential]
     ) -> Secret:
         version = self._rows.active(provider, name)
-        if version is None and (provider, name) in mounted:
-            return _mounted_secret(provider, name, token, database, mounted[provider, name])
-        add = f"`orrery keys add {provider} {name} --database {database}`"
         if version is None:
-            problem, remedy = "it does not exist", f"Create it with {add}"
-            if self._directory is not None and (provider, name) in self._directory.bad:
-                problem = "its entry in the directory of credentials is not valid"
-                remedy = "The embedder's log says what to mend"
-            raise _not_usable(provider, name, database, problem, remedy)
+            entry = mounted.get((provider, name))
+            if entry is None or database not in entry.databases:
+                raise self._no_such_key(provider, name, database)
+            # Every token of the provider is there: an entry that lacks one is not taken.
+            return entry.secrets[token]
         if not self._rows.in_scope(provider, name, database):
-            widen = f"`orrery keys scope {provider} {name} --add {database}`"
-            raise _not_usable(
-                provider, name, database, "its scope does not hold the database", f"Widen the scope with {widen}"
-            )
+            raise self._no_such_key(provider, name, database)
         secret = self._rows.secret(provider, name, version, token)
         if secret is None:
-            raise _not_usable(provider, name, database, f"it has no {token}", f"Remove it and create it with {add}")
+            remedy = f"Remove it and create it with {_adding(provider, name, database)}"
+            raise _not_usable(provider, name, database, f"it has no {token}", remedy)
         return secret
+
+    def _no_such_key(self, provider: str, name: str, database: str) -> DataApiError:
+        """Return one error for a key that is not there and for one of other databases, which do not show it."""
+        remedy = (
+            f"Create it with {_adding(provider, name, database)}, or widen its scope with "
+            f"`orrery keys scope {provider} {name} --add {database}`"
+        )
+        if self._directory is not None:
+            remedy += (
+                f". Add a line {database} to the file databases of {provider}/{name} where keys come from the "
+                "directory of credentials. The embedder's log says what to mend there"
+            )
+        problem = "it does not exist, or its scope does not hold the database"
+        return _not_usable(provider, name, database, problem, remedy)
 
     @contextmanager
     def _change(self, what: str, provider: str, name: str) -> Iterator[Credential | None]:
@@ -343,12 +366,8 @@ def _not_rotated(credential: Credential, problem: str, remedy: str) -> DataApiEr
     )
 
 
-def _mounted_secret(provider: str, name: str, token: str, database: str, entry: MountedCredential) -> Secret:
-    if database not in entry.databases:
-        remedy = f"Add a line {database} to the file databases of {provider}/{name} in the directory of credentials"
-        raise _not_usable(provider, name, database, "its scope does not hold the database", remedy)
-    # Every token of the provider is there: an entry that lacks one is not taken.
-    return entry.secrets[token]
+def _adding(provider: str, name: str, database: str) -> str:
+    return f"`orrery keys add {provider} {name} --database {database}`"
 
 
 def _not_usable(provider: str, name: str, database: str, problem: str, remedy: str) -> DataApiError:

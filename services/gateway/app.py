@@ -1,37 +1,44 @@
 """The HTTP side of the gateway: routes, authentication, size limits and the envelope. An ASGI application."""
 
 import asyncio
-import hmac
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 import structlog
 
+from services.gateway.access import Access, Caller
 from services.gateway.command import Command, Context, Features, Level, parse_body
 from services.gateway.commands import COMMANDS
 from services.gateway.embedding import Embedding, EmbeddingHeaders
 from services.gateway.envelope import Answer
+from services.gateway.fields import Fields
+from services.gateway.hosts import InvalidHostError
 from services.gateway.limits import Limits
 from services.gateway.storage import Storage
 from services.runtime.errors import DataApiError
+from services.runtime.roles import Role
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+#: Status, body, and headers besides its length and type.
+Response = tuple[int, bytes, Sequence[tuple[bytes, bytes]]]
 
 #: `/v1`, `/v1/{keyspace}` and `/v1/{keyspace}/{collection}`; clients in their Astra mode put `/api/json` before.
 _ROUTE = re.compile(r"(?:/api/json)?/v1(?:/([^/]+)(?:/([^/]+))?)?")
 _HEALTH = re.compile(r"/(?:stargate/)?health(?:/(?:live|ready|started))?")
 _LEVELS = (Level.DATABASE, Level.KEYSPACE, Level.COLLECTION)
-_TOKEN_HEADERS = (b"token", b"x-cassandra-token")
 #: How long the next part of a body that is too large is waited for, and how much of it is read, in body limits.
 _DISCARD_SECONDS = 0.5
 _DISCARD_LIMITS = 4
+
+#: A name is shown so far in the audit log.
+_AUDITED_CHARACTERS = 100
 
 #: Codes of a command that was not understood: it does not come to the warning that its name is deprecated.
 _UNREAD = frozenset(
@@ -47,13 +54,9 @@ class BodyTooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """The gateway as an ASGI application.
+    """The gateway as an ASGI application. `ready` tells whether the store and the embedder answer."""
 
-    `token` None asks for no token at all. `ready` tells whether the store and the embedder answer.
-    """
-
-    database: str
-    token: str | None = field(repr=False)
+    access: Access
     storage: Storage
     embedding: Embedding
     limits: Limits
@@ -64,43 +67,45 @@ class Application:
         """Answer one HTTP request."""
         if scope["type"] != "http":
             return
-        status, body = await self._respond(scope, receive)
-        headers = [(b"content-length", str(len(body)).encode())]
+        status, body, more = await self._respond(scope, receive)
+        headers = [(b"content-length", str(len(body)).encode()), *more]
         if body:
             headers.append((b"content-type", b"application/json"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _respond(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+    async def _respond(self, scope: Scope, receive: Receive) -> Response:
         path = scope["path"]
         if _HEALTH.fullmatch(path):
-            return await self._health(path)
+            return (*await self._health(path), ())
         route = _ROUTE.fullmatch((scope.get("raw_path") or path.encode()).decode("ascii", "replace"))
         if route is None:
-            return 404, b""
+            return 404, b"", ()
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         names = [unquote(name) for name in route.groups() if name is not None]
         try:
-            self._authenticate(headers)
+            caller = await self.access.admit(scope["headers"], _address(scope))
             if scope["method"] != "POST":
-                return 405, b""
+                return 405, b"", ()
             _check_content_type(headers)
             body = await _read_body(receive, headers, self.limits.body_bytes)
         except DataApiError as error:
-            answer = Answer(errors=[error])
-            return answer.http_status, answer.encode()
+            return _response(Answer(errors=[error]))
+        except InvalidHostError:
+            return 400, b"", ()
         except BodyTooLargeError:
             await _discard_body(receive, headers, _DISCARD_LIMITS * self.limits.body_bytes)
-            return 413, b""
-        answer = await self._run(body, names, headers)
-        return answer.http_status, answer.encode()
+            return 413, b"", ()
+        return _response(await self._run(body, names, headers, caller))
 
-    async def _run(self, body: bytes, names: list[str], headers: Mapping[bytes, bytes]) -> Answer:
+    async def _run(self, body: bytes, names: list[str], headers: Mapping[bytes, bytes], caller: Caller) -> Answer:
         started = time.perf_counter()
         command: Command | None = None
-        context = self._context(names, headers)
+        context = self._context(names, headers, caller.database)
+        fields: Fields | None = None
         try:
             command, fields = parse_body(body, _LEVELS[len(names)], COMMANDS, self.limits)
+            caller.check(command.role, command.name)
             answer = await command.run(context, fields)
             answer.warnings.extend(context.warnings)
         except DataApiError as error:
@@ -121,9 +126,12 @@ class Application:
                     replacementCommand=command.replacement,
                 )
             )
+        if command is not None and fields is not None:
+            await self._audit(command, fields, context, caller, answer)
         log.info(
             "command",
             command=command.name if command else None,
+            database=caller.database,
             keyspace=names[0] if names else None,
             collection=names[1] if len(names) > 1 else None,
             errors=answer.codes,
@@ -131,18 +139,29 @@ class Application:
         )
         return answer
 
-    def _authenticate(self, headers: Mapping[bytes, bytes]) -> None:
-        given = next((headers[name] for name in _TOKEN_HEADERS if name in headers), None)
-        if self.token is None:
+    async def _audit(self, command: Command, fields: Fields, context: Context, caller: Caller, answer: Answer) -> None:
+        """Have it in the audit log who changed the schema, and who was not allowed to do something."""
+        denied = "UNAUTHORIZED_ACCESS" in answer.codes
+        if command.role is not Role.ADMIN and not denied:
             return
-        if given is None:
-            raise DataApiError("MISSING_AUTHENTICATION_TOKEN", authHeader="Token")
-        if not hmac.compare_digest(given, self.token.encode()):
-            raise DataApiError("UNAUTHENTICATED_REQUEST")
+        name = fields.get("name")
+        details = {
+            "token": caller.token_id,
+            "token_name": caller.token_name,
+            "address": caller.address,
+            "database": context.database,
+            "keyspace": context.keyspace or None,
+            "collection": context.collection or None,
+            "name": name[:_AUDITED_CHARACTERS] if isinstance(name, str) else None,
+        }
+        if denied:
+            self.access.audit.denied(command.name, role=caller.role, **details)
+        else:
+            await self.access.audit.add(command.name, **details, errors=answer.codes)
 
-    def _context(self, names: list[str], headers: Mapping[bytes, bytes]) -> Context:
+    def _context(self, names: list[str], headers: Mapping[bytes, bytes], database: str) -> Context:
         return Context(
-            database=self.database,
+            database=database,
             keyspace=names[0] if names else "",
             collection=names[1] if len(names) > 1 else "",
             storage=self.storage,
@@ -165,6 +184,16 @@ class Application:
         up = all(services.values())
         body = {"status": "UP" if up else "DOWN", "checks": checks}
         return 200 if up else 503, msgspec.json.encode(body)
+
+
+def _response(answer: Answer) -> Response:
+    return answer.http_status, answer.encode(), answer.headers
+
+
+def _address(scope: Scope) -> str:
+    """Return the remote address; none where the caller has none."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _check_content_type(headers: Mapping[bytes, bytes]) -> None:

@@ -24,6 +24,7 @@ from services.gateway.limits import Limits
 from services.gateway.number_arrays import put_back, take_out
 from services.gateway.storage import Storage
 from services.runtime.errors import DataApiError
+from services.runtime.roles import Role
 
 
 class Level(enum.Enum):
@@ -85,13 +86,14 @@ Handler = Callable[[Context, Fields], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that the gateway knows: its name, level, members, and what runs it.
+    """A command that the gateway knows: its name, level, the role that it needs, its members, and what runs it.
 
     `replacement` is the name of the command to use instead of a deprecated one.
     """
 
     name: str
     level: Level
+    role: Role
     members: tuple[str, ...]
     run: Handler
     replacement: str | None = None

@@ -10,6 +10,8 @@ from services.runtime.errors import DataApiError
 #: A value that `msgspec` encodes; documents are `msgspec.Raw`, already JSON.
 Encodable = object
 
+_TOO_MANY_REQUESTS = 429
+
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -30,6 +32,12 @@ class Answer:
     def http_status(self) -> int:
         """The HTTP status of the answer."""
         return next((error.definition.http for error in self.errors if error.definition.http != 200), 200)
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The HTTP headers of the answer besides those of every answer: when to come again, where that is told."""
+        waits = [error.details["seconds"] for error in self.errors if error.definition.http == _TOO_MANY_REQUESTS]
+        return [(b"retry-after", wait.encode()) for wait in waits[:1]]
 
     @property
     def codes(self) -> list[str]:

@@ -13,10 +13,15 @@ from granian.server.embed import Server
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from orrery.store.v1 import store_pb2
 
+from services.gateway.access import Access
+from services.gateway.access_table import AccessFollower
 from services.gateway.app import Application
+from services.gateway.audit import Audit
 from services.gateway.command import Features
 from services.gateway.embedding import Embedding
+from services.gateway.hosts import Hosts
 from services.gateway.limits import Limits
+from services.gateway.settings import Settings
 from services.gateway.storage import Storage
 from services.runtime.addresses import check_free, is_loopback, split_host_port
 from services.runtime.channels import open_async_channel
@@ -32,8 +37,8 @@ class GatewaySettings:
     """How a gateway runs.
 
     `http` is HOST:PORT. `store` and `embedder` are addresses of RPC servers. `token` None asks callers for none,
-    which is allowed on loopback only. Timeouts are in seconds, for one call each. `tls` has the certificates to call
-    them with, needed where they are on the network.
+    which is allowed on loopback only. `database` is the one of host names that name none. Timeouts are in seconds, for
+    one call each. `tls` has the certificates to call services with, needed where they are on the network.
     """
 
     store: str
@@ -47,6 +52,8 @@ class GatewaySettings:
     embedder_timeout_seconds: float = 60.0
     health_timeout_seconds: float = 2.0
     tls: CertificateFiles | None = None
+    hosts: Hosts = field(default_factory=Hosts)
+    settings: Settings = field(default_factory=Settings)
 
 
 def run(settings: GatewaySettings) -> None:
@@ -72,9 +79,14 @@ async def _serve(settings: GatewaySettings) -> None:
     ):
         storage = Storage(store, settings.store_timeout_seconds)
         await _ensure_default_keyspace(storage, settings.database)
+        own = settings.settings
+        follower = AccessFollower(store, embedder, own.access, storage.forget_database)
+        await follower.refresh()
+        following = asyncio.create_task(follower.follow())
         application = Application(
-            database=settings.database,
-            token=settings.token,
+            access=Access(
+                settings.token, settings.database, settings.hosts, follower, own.rates, Audit(own.audit.file)
+            ),
             storage=storage,
             embedding=Embedding(embedder, settings.embedder_timeout_seconds),
             limits=settings.limits,
@@ -100,6 +112,7 @@ async def _serve(settings: GatewaySettings) -> None:
             server.stop()  # type: ignore[no-untyped-call]
         stopping.cancel()
         await serving
+        following.cancel()
         log.info("stopped")
 
 

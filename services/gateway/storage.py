@@ -76,6 +76,11 @@ class Storage:
                 raise
         return await command(await self.collection(database, keyspace, name))
 
+    def forget_database(self, database: str) -> None:
+        """Forget what is remembered of all collections of a database: another one may get its name."""
+        for key in [key for key in self._collections if key[0] == database]:
+            del self._collections[key]
+
     def forget(self, database: str, keyspace: str, name: str) -> None:
         """Forget what is remembered of a collection."""
         self._collections.pop((database, keyspace, name), None)

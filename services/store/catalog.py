@@ -1,6 +1,7 @@
 """Which databases, keyspaces and collections there are, with the collections' settings."""
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,14 +32,42 @@ CREATE TABLE collections (
 );
 """
 _UNFINISHED_BACKUPS = "CREATE TABLE unfinished_backups (folder TEXT PRIMARY KEY) WITHOUT ROWID;"
+#: `dropping` is 1 from when a database was dropped until its name is free. Times are in seconds since 1970.
+_ACCESS = """
+CREATE TABLE databases (
+    name TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, created INTEGER NOT NULL, dropping INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    role TEXT NOT NULL,
+    all_databases INTEGER NOT NULL,
+    rate REAL,
+    created INTEGER NOT NULL,
+    expires INTEGER
+) WITHOUT ROWID;
+CREATE TABLE token_databases (
+    token TEXT NOT NULL REFERENCES tokens (id) ON DELETE CASCADE,
+    database TEXT NOT NULL,
+    PRIMARY KEY (token, database)
+) WITHOUT ROWID;
+"""
 
 
 def _note_backups(connection: apsw.Connection) -> None:
     connection.execute(_UNFINISHED_BACKUPS)
 
 
+def _note_access(connection: apsw.Connection) -> None:
+    """Make the tables of databases and tokens; databases are what the keyspaces name."""
+    connection.execute(_ACCESS)
+    for (name,) in connection.execute("SELECT DISTINCT database FROM keyspaces").fetchall():
+        _insert_database(connection, str(name))
+
+
 #: The form of the catalogue's file.
-FORMAT = FileFormat(_SCHEMA + _UNFINISHED_BACKUPS, (_note_backups,))
+FORMAT = FileFormat(_SCHEMA + _UNFINISHED_BACKUPS + _ACCESS, (_note_backups, _note_access))
 _SELECT = "SELECT name, uid, settings, attributes FROM collections WHERE database = ? AND keyspace = ?"
 
 
@@ -65,6 +94,7 @@ class Catalog:
             self._file.connection.execute("PRAGMA foreign_keys = ON")
             if self._file.connection.readonly("main"):
                 FORMAT.check(format_version(self._file.connection), str(path))
+                _stand_in(self._file.connection)
             else:
                 FORMAT.prepare(self._file.connection, str(path))
         except (apsw.Error, OSError) as problem:
@@ -72,13 +102,15 @@ class Catalog:
                 f"{path} cannot be opened: {describe(problem, path)}. Without it no collection can be found"
             ) from problem
         self._lock = threading.Lock()
+        #: Counts the changes of databases and tokens, those among them that failed.
+        self.changes = 0
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     @contextmanager
-    def _reading(self) -> Iterator[apsw.Connection]:
+    def reading(self) -> Iterator[apsw.Connection]:
         """Give the connection to one thread, to read."""
         with self._lock:
             self._file.revive()
@@ -88,7 +120,7 @@ class Catalog:
                 raise read_failure(problem, self._file.path) from problem
 
     @contextmanager
-    def _writing(self) -> Iterator[apsw.Connection]:
+    def writing(self) -> Iterator[apsw.Connection]:
         """Give the connection to one thread, in a transaction."""
         with self._lock:
             self._file.check()
@@ -107,20 +139,24 @@ class Catalog:
                 raise
             self._file.committed()
 
-    def create_keyspace(self, database: str, name: str) -> None:
-        """Create a keyspace, unless it is there."""
-        with self._writing() as connection:
+    def create_keyspace(self, database: str, name: str, *, existing_database: bool = False) -> None:
+        """Create a keyspace, unless it is there, and its database, unless that has to be there.
+
+        Raises `UNKNOWN_DATABASE` for a missing one that has to be there, and for one that is being dropped.
+        """
+        with self.writing() as connection:
+            self._use_database(connection, database, create=not existing_database)
             connection.execute("INSERT OR IGNORE INTO keyspaces VALUES (?, ?)", (database, name))
 
     def keyspaces(self, database: str) -> list[str]:
         """Return the names of a database's keyspaces, sorted."""
         sql = "SELECT name FROM keyspaces WHERE database = ? ORDER BY name"
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [str(name) for (name,) in connection.execute(sql, (database,))]
 
     def drop_keyspace(self, database: str, name: str) -> list[str]:
         """Drop a keyspace with its collections and return their uids; a missing one is no error."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             dropped = [str(uid) for _, uid, *_ in connection.execute(_SELECT, (database, name))]
             sql = "DELETE FROM collections WHERE database = ? AND keyspace = ?"
             connection.execute(sql, (database, name))
@@ -129,7 +165,7 @@ class Catalog:
 
     def collections(self, database: str, keyspace: str) -> list[CollectionEntry]:
         """Return the collections of a keyspace by name. Raises `UNKNOWN_KEYSPACE`."""
-        with self._reading():
+        with self.reading():
             self._check_keyspace(database, keyspace)
             return self._entries(database, keyspace)
 
@@ -139,7 +175,7 @@ class Catalog:
         Raises `UNKNOWN_KEYSPACE`, `UNKNOWN_COLLECTION_OR_TABLE`, or `COLLECTION_CHANGED` when it is not the one
         of the uid, where one is given.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             entry = self._find(database, keyspace, name)
             if entry is None:
                 self._check_keyspace(database, keyspace)
@@ -165,7 +201,7 @@ class Catalog:
 
         Raises `UNKNOWN_KEYSPACE`, and `TOO_MANY_COLLECTIONS` where the database has `max_collections`.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             self._check_keyspace(database, keyspace)
             existing = self._find(database, keyspace, name)
             if existing is not None:
@@ -185,7 +221,7 @@ class Catalog:
 
     def drop_collection(self, database: str, keyspace: str, name: str) -> str | None:
         """Drop a collection and return its uid; None where there is none. Raises `UNKNOWN_KEYSPACE`."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             self._check_keyspace(database, keyspace)
             entry = self._find(database, keyspace, name)
             if entry is None:
@@ -195,20 +231,20 @@ class Catalog:
 
     def uids(self) -> set[str]:
         """Return the uids of all collections."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return {str(uid) for (uid,) in connection.execute("SELECT uid FROM collections")}
 
     # --- backups ---
 
     def databases(self) -> list[str]:
-        """Return the names of all databases, sorted."""
-        with self._reading() as connection:
-            found = connection.execute("SELECT DISTINCT database FROM keyspaces ORDER BY database")
+        """Return the names of all databases but those that are being dropped, sorted."""
+        with self.reading() as connection:
+            found = connection.execute("SELECT name FROM databases WHERE NOT dropping ORDER BY name")
             return [str(name) for (name,) in found]
 
     def contents(self, database: str) -> dict[str, list[CollectionEntry]]:
         """Return all collections of a database by keyspace and name, of one moment."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             sql = "SELECT name FROM keyspaces WHERE database = ? ORDER BY name"
             keyspaces = [str(name) for (name,) in connection.execute(sql, (database,))]
             return {keyspace: self._entries(database, keyspace) for keyspace in keyspaces}
@@ -218,7 +254,8 @@ class Catalog:
 
         Raises `RESTORE_TARGET_EXISTS` where one of the collections is there and is not to be replaced.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
+            self._use_database(connection, database, create=True)
             existing = self._existing(database, contents)
             if existing and not replace:
                 raise DataApiError("RESTORE_TARGET_EXISTS", database=database, collections=", ".join(existing))
@@ -232,25 +269,34 @@ class Catalog:
 
     def existing(self, database: str, contents: Mapping[str, Sequence[CollectionEntry]]) -> list[str]:
         """Return, as `KEYSPACE.COLLECTION`, which of some collections a database has by name."""
-        with self._reading():
+        with self.reading():
             return list(self._existing(database, contents))
 
     def note_backup(self, folder: str) -> None:
         """Remember a folder that is removed at the next start unless it is forgotten before."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO unfinished_backups VALUES (?)", (folder,))
 
     def forget_backup(self, folder: str) -> None:
         """Forget a folder that `note_backup` remembered."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute("DELETE FROM unfinished_backups WHERE folder = ?", (folder,))
 
     def noted_backups(self) -> list[str]:
         """Return the folders that `note_backup` remembered."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [str(folder) for (folder,) in connection.execute("SELECT folder FROM unfinished_backups")]
 
     # --- details ---
+
+    def _use_database(self, connection: apsw.Connection, name: str, *, create: bool) -> None:
+        """Have a database. Raises `UNKNOWN_DATABASE` where it is missing and not to be created, or being dropped."""
+        found = connection.execute("SELECT dropping FROM databases WHERE name = ?", (name,)).fetchone()
+        if found is None and create:
+            _insert_database(connection, name)
+            self.changes += 1
+        elif found is None or found[0]:
+            raise DataApiError("UNKNOWN_DATABASE", database=name)
 
     def _existing(self, database: str, contents: Mapping[str, Sequence[CollectionEntry]]) -> dict[str, CollectionEntry]:
         found = {
@@ -284,3 +330,17 @@ def _entry(name: Any, uid: Any, settings: Any, attributes: Any) -> CollectionEnt
     return CollectionEntry(
         str(name), str(uid), msgspec.json.decode(settings, type=CollectionSettings), bytes(attributes)
     )
+
+
+def _insert_database(connection: apsw.Connection, name: str) -> None:
+    sql = "INSERT INTO databases (name, id, created) VALUES (?, ?, ?)"
+    connection.execute(sql, (name, str(uuid.uuid4()), int(time.time())))
+
+
+def _stand_in(connection: apsw.Connection) -> None:
+    """Give a file of an earlier form that can only be read, for as long as it is open, the tables that it lacks."""
+    if format_version(connection) in (0, FORMAT.version):
+        return
+    connection.execute(_ACCESS.replace("CREATE TABLE", "CREATE TEMP TABLE"))
+    for (name,) in connection.execute("SELECT DISTINCT database FROM keyspaces").fetchall():
+        _insert_database(connection, str(name))

@@ -5,12 +5,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-from orrery.store.v1 import operations_pb2, operations_pb2_grpc, store_pb2, store_pb2_grpc
+from orrery.store.v1 import (
+    access_pb2,
+    access_pb2_grpc,
+    operations_pb2,
+    operations_pb2_grpc,
+    store_pb2,
+    store_pb2_grpc,
+)
 
 from services.runtime.admission import Admission, Lane
 from services.runtime.errors import DataApiError
 from services.runtime.rpc import ErrorInterceptor
 from services.runtime.servers import RpcSecurity, serve_threaded
+from services.store.access import Access
+from services.store.access_service import AccessServicer
 from services.store.engine import Engine
 from services.store.operations import OperationsServicer
 from services.store.requests import RequestLimits
@@ -19,6 +28,7 @@ from services.store.settings import AdmissionSettings, Settings, load_settings
 
 SERVICE_NAME = store_pb2.DESCRIPTOR.services_by_name["StoreService"].full_name
 OPERATIONS_NAME = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name
+ACCESS_NAME = access_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name
 #: What is answered without reading documents; it has threads of its own, and few are enough.
 _SMALL = frozenset(("GetCollection", "ListCollections", "ListKeyspaces", "GetCollectionStatistics", "InspectDatabase"))
 _READS = frozenset(("FindDocuments", "FindDocumentsTogether", "CountDocuments"))
@@ -57,11 +67,12 @@ def run(settings: StoreSettings) -> None:
     def register(server: grpc.Server) -> None:
         store_pb2_grpc.add_StoreServiceServicer_to_server(StoreServicer(engine), server)
         operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsServicer(engine), server)
+        access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(Access(engine)), server)
 
     serve_threaded(
         settings.listen,
         register,
-        (SERVICE_NAME, OPERATIONS_NAME),
+        (SERVICE_NAME, OPERATIONS_NAME, ACCESS_NAME),
         interceptors=bounds,
         security=settings.security,
         on_stop=engine.close,

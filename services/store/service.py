@@ -36,7 +36,9 @@ class StoreServicer(store_pb2_grpc.StoreServiceServicer):
         self, request: pb.CreateKeyspaceRequest, context: Context
     ) -> pb.CreateKeyspaceResponse:
         """Create a keyspace."""
-        self._engine.catalog.create_keyspace(request.database, request.keyspace)
+        self._engine.catalog.create_keyspace(
+            request.database, request.keyspace, existing_database=request.existing_database
+        )
         return pb.CreateKeyspaceResponse()
 
     def ListKeyspaces(  # noqa: N802

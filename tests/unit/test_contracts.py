@@ -11,7 +11,12 @@ from grpc_tools import protoc
 
 PROTOS = Path(__file__).parents[2] / "protos"
 BUNDLED = Path(protoc.__file__).parent / "_proto"
-OWN = ("orrery/embedder/v1/embedder.proto", "orrery/store/v1/operations.proto", "orrery/store/v1/store.proto")
+OWN = (
+    "orrery/embedder/v1/embedder.proto",
+    "orrery/store/v1/access.proto",
+    "orrery/store/v1/operations.proto",
+    "orrery/store/v1/store.proto",
+)
 #: Interfaces of others, which Orrery answers to. Their names and their package are not ours to choose, so that they are
 #: only held to be described; tests of their own hold them to be the others' (tests/unit/embedder/test_stargate.py).
 FOREIGN = ("stargate/embedding_gateway.proto",)

@@ -8,6 +8,7 @@ from services.gateway.commands.keyspaces import existing_name
 from services.gateway.envelope import Answer, Encodable
 from services.gateway.fields import Fields
 from services.gateway.storage import collection_of
+from services.runtime.roles import Role
 
 
 async def find_collections(context: Context, fields: Fields) -> Answer:
@@ -38,6 +39,6 @@ async def delete_collection(context: Context, fields: Fields) -> Answer:
 
 
 COMMANDS = (
-    Command("findCollections", Level.KEYSPACE, ("options",), find_collections),
-    Command("deleteCollection", Level.KEYSPACE, ("name", "options"), delete_collection),
+    Command("findCollections", Level.KEYSPACE, Role.READ, ("options",), find_collections),
+    Command("deleteCollection", Level.KEYSPACE, Role.ADMIN, ("name", "options"), delete_collection),
 )

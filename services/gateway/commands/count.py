@@ -8,6 +8,7 @@ from services.gateway.envelope import Answer, Encodable
 from services.gateway.fields import Fields
 from services.gateway.grammar.filter import parse_filter
 from services.gateway.storage import reference
+from services.runtime.roles import Role
 
 
 async def count_documents(context: Context, fields: Fields) -> Answer:
@@ -42,6 +43,6 @@ async def estimated_document_count(context: Context, fields: Fields) -> Answer:
 
 
 COMMANDS = (
-    Command("countDocuments", Level.COLLECTION, ("filter", "options"), count_documents),
-    Command("estimatedDocumentCount", Level.COLLECTION, ("options",), estimated_document_count),
+    Command("countDocuments", Level.COLLECTION, Role.READ, ("filter", "options"), count_documents),
+    Command("estimatedDocumentCount", Level.COLLECTION, Role.READ, ("options",), estimated_document_count),
 )

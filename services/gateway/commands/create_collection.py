@@ -29,6 +29,7 @@ from services.gateway.fields import Fields
 from services.gateway.limits import Limits
 from services.gateway.storage import collection_of
 from services.runtime.errors import DataApiError
+from services.runtime.roles import Role
 
 _OPTIONS = ("defaultId", "indexing", "lexical", "rerank", "vector")
 _METRICS = get_args(Metric)
@@ -297,4 +298,4 @@ def _as_sets(indexing: IndexingOptions | msgspec.UnsetType) -> dict[str, list[st
     return {"allow": sorted(indexing.allow), "deny": sorted(indexing.deny)}
 
 
-COMMANDS = (Command("createCollection", Level.KEYSPACE, ("name", "options"), create_collection),)
+COMMANDS = (Command("createCollection", Level.KEYSPACE, Role.ADMIN, ("name", "options"), create_collection),)

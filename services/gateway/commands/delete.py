@@ -12,6 +12,7 @@ from services.gateway.grammar.sort import parse_sort
 from services.gateway.rendering import render_document
 from services.gateway.storage import reference
 from services.runtime.errors import DataApiError
+from services.runtime.roles import Role
 
 
 async def delete_one(context: Context, fields: Fields) -> Answer:
@@ -88,7 +89,7 @@ async def delete_many(context: Context, fields: Fields) -> Answer:
 
 
 COMMANDS = (
-    Command("deleteOne", Level.COLLECTION, ("filter", "sort", "options"), delete_one),
-    Command("deleteMany", Level.COLLECTION, ("filter", "options"), delete_many),
-    Command("findOneAndDelete", Level.COLLECTION, ("filter", "sort", "projection"), find_one_and_delete),
+    Command("deleteOne", Level.COLLECTION, Role.WRITE, ("filter", "sort", "options"), delete_one),
+    Command("deleteMany", Level.COLLECTION, Role.WRITE, ("filter", "options"), delete_many),
+    Command("findOneAndDelete", Level.COLLECTION, Role.WRITE, ("filter", "sort", "projection"), find_one_and_delete),
 )

@@ -17,6 +17,7 @@ from services.gateway.page_state import PageState, seal, unseal
 from services.gateway.rendering import render_document
 from services.gateway.storage import reference
 from services.runtime.errors import DataApiError
+from services.runtime.roles import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,6 @@ def _sort_vector_status(options: _Options, values: bytes | None) -> dict[str, En
 
 
 COMMANDS = (
-    Command("find", Level.COLLECTION, ("filter", "sort", "projection", "options"), find),
-    Command("findOne", Level.COLLECTION, ("filter", "sort", "projection", "options"), find_one),
+    Command("find", Level.COLLECTION, Role.READ, ("filter", "sort", "projection", "options"), find),
+    Command("findOne", Level.COLLECTION, Role.READ, ("filter", "sort", "projection", "options"), find_one),
 )

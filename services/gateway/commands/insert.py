@@ -20,6 +20,7 @@ from services.gateway.envelope import Answer, Encodable
 from services.gateway.fields import Fields
 from services.gateway.storage import reference
 from services.runtime.errors import DataApiError
+from services.runtime.roles import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,6 @@ def _answer_with_responses(outcomes: Sequence[Outcome]) -> Answer:
 
 
 COMMANDS = (
-    Command("insertOne", Level.COLLECTION, ("document", "options"), insert_one),
-    Command("insertMany", Level.COLLECTION, ("documents", "options"), insert_many),
+    Command("insertOne", Level.COLLECTION, Role.WRITE, ("document", "options"), insert_one),
+    Command("insertMany", Level.COLLECTION, Role.WRITE, ("documents", "options"), insert_many),
 )

@@ -9,6 +9,7 @@ from services.gateway.command import Command, Context, Handler, Level
 from services.gateway.envelope import Answer
 from services.gateway.fields import Fields
 from services.runtime.errors import DataApiError
+from services.runtime.roles import Role
 
 _NAME_CHARACTERS = 48
 _NAME = re.compile(rf"[A-Za-z0-9_]{{1,{_NAME_CHARACTERS}}}")
@@ -37,7 +38,9 @@ async def create_keyspace(context: Context, fields: Fields) -> Answer:
     name = fields.string("name")
     _check_replication(fields.nested("options", ("replication",)))
     fields.finish()
-    request = store_pb2.CreateKeyspaceRequest(database=context.database, keyspace=new_name("Keyspace", name))
+    request = store_pb2.CreateKeyspaceRequest(
+        database=context.database, keyspace=new_name("Keyspace", name), existing_database=True
+    )
     await context.storage.remote.call(context.storage.rpc.CreateKeyspace, request)
     return Answer(status={"ok": 1})
 
@@ -74,10 +77,10 @@ async def drop_keyspace(context: Context, fields: Fields) -> Answer:
 
 
 COMMANDS = (
-    Command("createKeyspace", Level.DATABASE, ("name", "options"), create_keyspace),
-    Command("findKeyspaces", Level.DATABASE, ("options",), _find("keyspaces")),
-    Command("dropKeyspace", Level.DATABASE, ("name", "options"), drop_keyspace),
-    Command("createNamespace", Level.DATABASE, ("name", "options"), create_keyspace, "createKeyspace"),
-    Command("findNamespaces", Level.DATABASE, ("options",), _find("namespaces"), "findKeyspaces"),
-    Command("dropNamespace", Level.DATABASE, ("name", "options"), drop_keyspace, "dropKeyspace"),
+    Command("createKeyspace", Level.DATABASE, Role.ADMIN, ("name", "options"), create_keyspace),
+    Command("findKeyspaces", Level.DATABASE, Role.READ, ("options",), _find("keyspaces")),
+    Command("dropKeyspace", Level.DATABASE, Role.ADMIN, ("name", "options"), drop_keyspace),
+    Command("createNamespace", Level.DATABASE, Role.ADMIN, ("name", "options"), create_keyspace, "createKeyspace"),
+    Command("findNamespaces", Level.DATABASE, Role.READ, ("options",), _find("namespaces"), "findKeyspaces"),
+    Command("dropNamespace", Level.DATABASE, Role.ADMIN, ("name", "options"), drop_keyspace, "dropKeyspace"),
 )

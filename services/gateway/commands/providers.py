@@ -8,6 +8,7 @@ from services.gateway.command import Command, Context, Level
 from services.gateway.envelope import Answer, Encodable
 from services.gateway.fields import Fields
 from services.runtime.errors import DataApiError
+from services.runtime.roles import Role
 
 _STATUSES: Mapping[str, embedder_pb2.ModelStatus.ValueType] = {
     "SUPPORTED": embedder_pb2.MODEL_STATUS_SUPPORTED,
@@ -115,6 +116,6 @@ async def find_reranking_providers(context: Context, fields: Fields) -> Answer:
 
 
 COMMANDS = (
-    Command("findEmbeddingProviders", Level.DATABASE, ("options",), find_embedding_providers),
-    Command("findRerankingProviders", Level.DATABASE, ("options",), find_reranking_providers),
+    Command("findEmbeddingProviders", Level.DATABASE, Role.READ, ("options",), find_embedding_providers),
+    Command("findRerankingProviders", Level.DATABASE, Role.READ, ("options",), find_reranking_providers),
 )

@@ -17,6 +17,7 @@ from services.gateway.grammar.sort import parse_sort
 from services.gateway.ids import new_id
 from services.gateway.storage import reference
 from services.runtime.errors import DataApiError
+from services.runtime.roles import Role
 
 
 async def find_one_and_replace(context: Context, fields: Fields) -> Answer:
@@ -78,6 +79,7 @@ COMMANDS = (
     Command(
         "findOneAndReplace",
         Level.COLLECTION,
+        Role.WRITE,
         ("filter", "sort", "projection", "replacement", "options"),
         find_one_and_replace,
     ),

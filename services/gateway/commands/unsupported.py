@@ -5,14 +5,15 @@ from services.gateway.command import Command, Context, Handler, Level
 from services.gateway.envelope import Answer
 from services.gateway.fields import Fields
 from services.runtime.errors import DataApiError
+from services.runtime.roles import Role
 
 _INDEX_MEMBERS = ("name", "definition", "options")
 _TABLE_COMMANDS = {
-    "alterTable": ("operation",),
-    "createIndex": _INDEX_MEMBERS,
-    "createTextIndex": _INDEX_MEMBERS,
-    "createVectorIndex": _INDEX_MEMBERS,
-    "listIndexes": ("options",),
+    "alterTable": (Role.ADMIN, ("operation",)),
+    "createIndex": (Role.ADMIN, _INDEX_MEMBERS),
+    "createTextIndex": (Role.ADMIN, _INDEX_MEMBERS),
+    "createVectorIndex": (Role.ADMIN, _INDEX_MEMBERS),
+    "listIndexes": (Role.READ, ("options",)),
 }
 
 
@@ -42,6 +43,9 @@ async def find_and_rerank(context: Context, fields: Fields) -> Answer:
 
 
 COMMANDS = (
-    *(Command(name, Level.COLLECTION, members, _only_for_tables(name)) for name, members in _TABLE_COMMANDS.items()),
-    Command("findAndRerank", Level.COLLECTION, ("filter", "projection", "sort", "options"), find_and_rerank),
+    *(
+        Command(name, Level.COLLECTION, role, members, _only_for_tables(name))
+        for name, (role, members) in _TABLE_COMMANDS.items()
+    ),
+    Command("findAndRerank", Level.COLLECTION, Role.READ, ("filter", "projection", "sort", "options"), find_and_rerank),
 )

@@ -15,6 +15,7 @@ from services.gateway.grammar.update import UpdateClause, check_update_shape, pa
 from services.gateway.ids import new_id
 from services.gateway.page_state import PageState, seal, unseal
 from services.gateway.storage import reference
+from services.runtime.roles import Role
 
 
 async def update_one(context: Context, fields: Fields) -> Answer:
@@ -114,11 +115,12 @@ async def _update(
 
 
 COMMANDS = (
-    Command("updateOne", Level.COLLECTION, ("filter", "sort", "update", "options"), update_one),
-    Command("updateMany", Level.COLLECTION, ("filter", "update", "options"), update_many),
+    Command("updateOne", Level.COLLECTION, Role.WRITE, ("filter", "sort", "update", "options"), update_one),
+    Command("updateMany", Level.COLLECTION, Role.WRITE, ("filter", "update", "options"), update_many),
     Command(
         "findOneAndUpdate",
         Level.COLLECTION,
+        Role.WRITE,
         ("filter", "sort", "projection", "update", "options"),
         find_one_and_update,
     ),

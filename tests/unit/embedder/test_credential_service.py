@@ -99,3 +99,16 @@ def test_secrets_that_are_not_the_providers_are_refused(
 
     assert caught.value.code == "CREDENTIAL_INVALID"
     assert SECRET not in str(caught.value)
+
+
+def test_a_database_that_was_dropped_is_in_no_scope_any_more(rpc: Caller) -> None:
+    rpc.CreateCredential(provider="jinaAI", name="both", secrets={"providerKey": SECRET}, databases=["d", "e"])
+    rpc.CreateCredential(provider="jinaAI", name="other", secrets={"providerKey": SECRET}, databases=["e"])
+
+    answer = rpc.ForgetDatabase(database="d")
+
+    assert [(credential.name, list(credential.databases)) for credential in answer.changed] == [("both", ["e"])]
+    assert [credential.name for credential in answer.remaining] == ["m"]
+    assert not rpc.ForgetDatabase(database="d").changed
+    listed = rpc.ListCredentials(provider="jinaAI").credentials
+    assert [list(credential.databases) for credential in listed] == [["e"], ["d"], ["e"]]

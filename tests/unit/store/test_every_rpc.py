@@ -1,4 +1,4 @@
-"""Every RPC of the contract is answered by the servicer, without a network in between."""
+"""Every RPC of the contracts is answered by its servicer, without a network in between."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +7,11 @@ from typing import Any
 import grpc
 import grpc_testing
 import pytest
+from orrery.store.v1 import access_pb2
 from orrery.store.v1 import store_pb2 as pb
 
+from services.store.access import Access
+from services.store.access_service import AccessServicer
 from services.store.engine import Engine
 from services.store.service import StoreServicer
 
@@ -37,26 +40,64 @@ REQUESTS: dict[str, Any] = {
     "DropCollection": pb.DropCollectionRequest(collection=COLLECTION),
     "DropKeyspace": pb.DropKeyspaceRequest(**PLACE),
 }
+ACCESS_CONTRACT = access_pb2.DESCRIPTOR.services_by_name["AccessService"]
+ACCESS_REQUESTS: dict[str, Any] = {
+    "CreateDatabase": access_pb2.CreateDatabaseRequest(name="shop"),
+    "ListDatabases": access_pb2.ListDatabasesRequest(),
+    "CreateToken": access_pb2.CreateTokenRequest(name="t", role=access_pb2.ROLE_READ, databases=["shop"]),
+    "ListTokens": access_pb2.ListTokensRequest(),
+    "ListAccess": access_pb2.ListAccessRequest(),
+    "DropDatabase": access_pb2.DropDatabaseRequest(name="shop"),
+    "FinishDrop": access_pb2.FinishDropRequest(id="none"),
+}
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Any]:
-    """The servicer on grpc's testing server."""
+    """The servicers on grpc's testing server."""
     engine = Engine(tmp_path)
-    yield grpc_testing.server_from_dictionary({CONTRACT: StoreServicer(engine)}, grpc_testing.strict_real_time())
+    servicers = {CONTRACT: StoreServicer(engine), ACCESS_CONTRACT: AccessServicer(Access(engine), lambda _: "test")}
+    yield grpc_testing.server_from_dictionary(servicers, grpc_testing.strict_real_time())
     engine.close()
+
+
+def answered(server: Any, method: Any, request: Any) -> Any:
+    """Return the response to a request."""
+    if method.server_streaming:
+        call = server.invoke_unary_stream(method, (), request, 30)
+        response = call.take_response()
+        _, code, details = call.termination()
+    else:
+        response, _, code, details = server.invoke_unary_unary(method, (), request, 30).termination()
+    assert code is grpc.StatusCode.OK, (method.name, details)
+    assert response.DESCRIPTOR is method.output_type
+    return response
 
 
 def test_every_rpc_is_answered(server: Any) -> None:
     assert set(REQUESTS) == {method.name for method in CONTRACT.methods}
 
     for name, request in REQUESTS.items():
-        method = CONTRACT.methods_by_name[name]
-        if method.server_streaming:
-            call = server.invoke_unary_stream(method, (), request, 30)
-            response = call.take_response()
-            _, code, details = call.termination()
-        else:
-            response, _, code, details = server.invoke_unary_unary(method, (), request, 30).termination()
-        assert code is grpc.StatusCode.OK, (name, details)
-        assert response.DESCRIPTOR is method.output_type
+        answered(server, CONTRACT.methods_by_name[name], request)
+
+
+def test_every_rpc_of_databases_and_tokens_is_answered(server: Any) -> None:
+    assert {*ACCESS_REQUESTS, "RevokeToken"} == {method.name for method in ACCESS_CONTRACT.methods}
+
+    answers = {
+        name: answered(server, ACCESS_CONTRACT.methods_by_name[name], request)
+        for name, request in ACCESS_REQUESTS.items()
+    }
+
+    made, listed = answers["CreateToken"], answers["ListAccess"]
+    assert listed.tokens[0].token == made.token == answers["ListTokens"].tokens[0]
+    assert answers["DropDatabase"].revoked_tokens[0] == made.token
+    assert made.secret.encode() not in listed.SerializeToString()
+    assert [keyspace.name for keyspace in answers["ListDatabases"].databases[0].keyspaces] == ["default_keyspace"]
+    again = answered(
+        server,
+        ACCESS_CONTRACT.methods_by_name["CreateToken"],
+        access_pb2.CreateTokenRequest(name="t", role=access_pb2.ROLE_ADMIN, all_databases=True),
+    )
+    revoke = ACCESS_CONTRACT.methods_by_name["RevokeToken"]
+    answered(server, revoke, access_pb2.RevokeTokenRequest(id=again.token.id))

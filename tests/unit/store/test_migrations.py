@@ -83,11 +83,22 @@ def test_a_catalogue_of_the_first_version_is_brought_up_with_what_it_holds(tmp_p
     (entry,) = catalog.collections("d", "k")
     catalog.note_backup("/b")
     assert catalog.noted_backups() == ["/b"]
+    assert catalog.databases() == ["d"]
     catalog.close()
 
     assert (entry.name, entry.uid, entry.attributes) == ("c", "0123", b"\x00\xff")
     Catalog(tmp_path / "new.db").close()
     assert tables(old) == tables(tmp_path / "new.db")
+
+
+def test_a_catalogue_of_the_first_version_that_can_only_be_read_names_its_databases(tmp_path: Path) -> None:
+    old = written(tmp_path / "old.db", CATALOGUE_1)
+
+    catalog = Catalog(old, read_only=True)
+
+    assert catalog.databases() == ["d"]
+    catalog.close()
+    assert {name for name, _ in tables(old)}.isdisjoint({"databases", "tokens"})
 
 
 def test_a_store_of_the_first_version_serves_its_documents(tmp_path: Path) -> None:
@@ -145,7 +156,7 @@ def test_a_migration_that_fails_leaves_the_version_before_it(tmp_path: Path) -> 
 def test_a_newer_catalogue_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "catalog.db", f"PRAGMA user_version = {CATALOGUE_FORMAT.version + 1}")
 
-    with pytest.raises(FormatError, match=r"catalog\.db has format version 3, written by a newer Orrery"):
+    with pytest.raises(FormatError, match=r"catalog\.db has format version 4, written by a newer Orrery"):
         Engine(tmp_path)
 
 

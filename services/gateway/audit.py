@@ -1,0 +1,54 @@
+"""Who created and dropped what through the Data API, and who was refused: in the log, and in a file if one is given.
+
+A line of the file is on disk before the answer goes out. Lines of refusals are bounded, because anybody can cause them.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+
+import structlog
+
+from services.gateway.rates import Bucket
+from services.runtime.audit import AuditFile
+
+#: Refusals that are told a second, and at once.
+_DENIALS_PER_SECOND, _DENIALS_AT_ONCE = 5.0, 50.0
+
+log = structlog.get_logger(__name__)
+
+
+class Audit:
+    """The audit log of a gateway; `file` "" has only the structured log."""
+
+    def __init__(self, file: str = "") -> None:
+        self._file = AuditFile(Path(file)) if file else None
+        self._denials = Bucket(_DENIALS_PER_SECOND, _DENIALS_AT_ONCE, _DENIALS_AT_ONCE, time.monotonic())
+        self._untold = 0
+        self._writing: set[asyncio.Task[None]] = set()
+
+    async def add(self, what: str, **details: object) -> None:
+        """Tell of an action and how it ended."""
+        log.info("audit", what=what, **details)
+        await self._write({"what": what, **details})
+
+    def denied(self, what: str, **details: object) -> None:
+        """Tell of a refusal; where there are too many, only how many there were."""
+        if self._denials.take(time.monotonic()):
+            self._untold += 1
+            return
+        untold, self._untold = self._untold, 0
+        more = {"not_told_before": untold} if untold else {}
+        log.warning("access denied", what=what, **details, **more)
+        if self._file is not None:
+            task = asyncio.create_task(self._write({"what": f"denied: {what}", **details, **more}))
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
+
+    async def _write(self, entry: dict[str, object]) -> None:
+        if self._file is None:
+            return
+        try:
+            await asyncio.to_thread(self._file.add, entry)
+        except OSError as problem:
+            log.error("the audit log cannot be written", problem=str(problem), **entry)

@@ -1,0 +1,55 @@
+"""The settings of the gateway: a YAML file, and a variable for each single value of a section.
+
+`ORRERY_GATEWAY_CONFIG` names the file. The value `rates.requests_per_second` is also
+`ORRERY_GATEWAY_RATES_REQUESTS_PER_SECOND`, and so on; a variable wins over the file.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from services.runtime import settings as runtime_settings
+from services.runtime.settings import PositiveFloat, Section
+
+
+class AccessSettings(Section, frozen=True):
+    """How the gateway learns which databases and tokens there are."""
+
+    poll_seconds: PositiveFloat = 1.0
+    """How often the store is asked for changes: a revoked token is refused after this time at the latest."""
+    stale_seconds: PositiveFloat = 300.0
+    """How long tokens are taken as they were last known, while the store cannot be reached."""
+
+
+class RateSettings(Section, frozen=True):
+    """How many requests each gateway takes."""
+
+    requests_per_second: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Of each token that has no rate of its own; 0 takes any number."""
+    burst_seconds: PositiveFloat = 2.0
+    """For how many seconds' worth of requests a token may come at once, after a pause."""
+    failures_per_second: PositiveFloat = 10.0
+    """Requests with a wrong token, from one address, that are answered as such; more are told to slow down."""
+    failures_burst: PositiveFloat = 50.0
+    """How many such requests may come at once."""
+
+
+class AuditSettings(Section, frozen=True):
+    """Where it is written who created and dropped what, and who was refused."""
+
+    file: str = ""
+    """A file that it is written to, besides the log; empty: only to the log."""
+
+
+class Settings(Section, frozen=True):
+    """All settings, by section."""
+
+    access: AccessSettings = AccessSettings()
+    rates: RateSettings = RateSettings()
+    audit: AuditSettings = AuditSettings()
+
+
+def load_settings(environment: Mapping[str, str]) -> Settings:
+    """Return the settings of a file and of variables. Raises `ConfigurationError` for what is not valid."""
+    return runtime_settings.load_settings(Settings, "ORRERY_GATEWAY", environment)
