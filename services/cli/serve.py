@@ -36,10 +36,15 @@ def gateway(
     vectorize: Annotated[bool, typer.Option(envvar="ORRERY_VECTORIZE", help="Whether texts may be embedded.")] = True,
     log_level: LogLevel = "info",
 ) -> None:
-    """Run the gateway alone: the Data API over HTTP."""
+    """Run the gateway alone: the Data API over HTTP.
+
+    ORRERY_GATEWAY_CONFIG names a file of settings, and ORRERY_GATEWAY_<SECTION>_<NAME> sets one
+    (docs/observability.md).
+    """
     from services.gateway.command import Features
     from services.gateway.limits import Limits, override
     from services.gateway.server import GatewaySettings, run
+    from services.gateway.settings import load_settings
 
     if token is None and not no_auth:
         raise typer.BadParameter("give a token (--token or ORRERY_TOKEN), or --no-auth on loopback")
@@ -57,6 +62,7 @@ def gateway(
             Features(vectorize=vectorize),
             store_timeout,
             embedder_timeout,
+            settings=load_settings(os.environ),
         )
     )
 

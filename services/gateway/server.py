@@ -17,7 +17,11 @@ from services.gateway.app import Application
 from services.gateway.command import Features
 from services.gateway.embedding import Embedding
 from services.gateway.limits import Limits
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.observer import Observer
+from services.gateway.pages import Pages
 from services.gateway.remote import open_channel
+from services.gateway.settings import Settings
 from services.gateway.storage import Storage
 from services.runtime.addresses import check_free, is_loopback, split_host_port
 
@@ -44,6 +48,7 @@ class GatewaySettings:
     store_timeout_seconds: float = 20.0
     embedder_timeout_seconds: float = 60.0
     health_timeout_seconds: float = 2.0
+    settings: Settings = field(default_factory=Settings)
 
 
 def run(settings: GatewaySettings) -> None:
@@ -66,6 +71,7 @@ async def _serve(settings: GatewaySettings) -> None:
     async with open_channel(settings.store) as store, open_channel(settings.embedder) as embedder:
         storage = Storage(store, settings.store_timeout_seconds)
         await _ensure_default_keyspace(storage, settings.database)
+        metrics = GatewayMetrics(settings.settings.metrics)
         application = Application(
             database=settings.database,
             token=settings.token,
@@ -73,7 +79,8 @@ async def _serve(settings: GatewaySettings) -> None:
             embedding=Embedding(embedder, settings.embedder_timeout_seconds),
             limits=settings.limits,
             features=settings.features,
-            ready=_readiness({"store": store, "embedder": embedder}, settings.health_timeout_seconds),
+            pages=Pages(_readiness({"store": store, "embedder": embedder}, settings.health_timeout_seconds), metrics),
+            observer=Observer(metrics, settings.settings.log),
         )
         host, port = split_host_port(settings.http)
         server = Server(

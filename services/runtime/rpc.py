@@ -275,15 +275,18 @@ async def serve_async(
     service_names: tuple[str, ...],
     *,
     stop: Awaitable[object],
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     grace_seconds: float = 10.0,
 ) -> None:
     """Serve RPCs on the running event loop until `stop` is done, then drain.
+
+    `interceptors` stand inside the one that answers errors.
 
     Raises `ValueError` for an address that is open to the network, `RuntimeError` when it cannot be bound.
     """
     check_listen_address(address)
     _prepare_socket(address)
-    server = grpc.aio.server(interceptors=[AsyncErrorInterceptor()], options=CHANNEL_OPTIONS)
+    server = grpc.aio.server(interceptors=[AsyncErrorInterceptor(), *interceptors], options=CHANNEL_OPTIONS)
     register(server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
