@@ -46,7 +46,8 @@ def gateway(
 ) -> None:
     """Run the gateway alone: the Data API over HTTP.
 
-    ORRERY_GATEWAY_CONFIG names a file of settings, and ORRERY_GATEWAY_<SECTION>_<NAME> sets one (docs/operations.md).
+    ORRERY_GATEWAY_CONFIG names a file of settings, and ORRERY_GATEWAY_<SECTION>_<NAME> sets one (docs/operations.md,
+    docs/observability.md).
     """
     from services.gateway.command import Features
     from services.gateway.hosts import host_settings

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from services.embedder.failures import Failure
 from services.embedder.providers.wire import Answer, EmbeddingModel
 from services.embedder.usage import Spender, Used
+from services.runtime.metrics import CallMetrics, process_metrics
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
@@ -20,6 +21,8 @@ class EmbedderMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.rpcs = CallMetrics("embedder", self.registry)
+        process_metrics(self.registry)
         self._calls = self._counter("calls", "Calls of Embed.", (*_SPENDER, "code"))
         self._texts = self._counter("texts", "Texts that were embedded.", _SPENDER)
         self._tokens = self._counter("tokens", "Tokens that providers counted.", _SPENDER)

@@ -5,10 +5,10 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 from orrery.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from prometheus_client import start_http_server
 from stargate import embedding_gateway_pb2, embedding_gateway_pb2_grpc
 
 from services.embedder.catalogue import CatalogueSettings, load_catalogue
@@ -25,7 +25,8 @@ from services.embedder.stargate_reranking import StargateRerankingServicer
 from services.embedder.upkeep import every
 from services.embedder.upstream import Upstream
 from services.embedder.usage import UsageBook
-from services.runtime.addresses import split_host_port
+from services.runtime.metrics import serve_metrics
+from services.runtime.rpc_observation import AsyncObservingInterceptor, CallObserver
 from services.runtime.servers import RpcSecurity, serve_async
 
 SERVICE_NAMES = tuple(
@@ -41,6 +42,7 @@ _USES_SECONDS = 60.0
 #: How often what was used is written, in seconds. A kill loses no more.
 _USAGE_SECONDS = 5.0
 
+METRICS_VARIABLE = "ORRERY_EMBEDDER_METRICS"
 _URL_PREFIX, _URL_SUFFIX = "ORRERY_PROVIDER_", "_URL"
 
 
@@ -91,13 +93,27 @@ class EmbedderSettings:
             Secret(key) if key else None,
             load_settings(environment),
             credentials_dir=Path(mounted) if mounted else None,
-            metrics=environment.get("ORRERY_EMBEDDER_METRICS") or None,
+            metrics=environment.get(METRICS_VARIABLE) or None,
             security=RpcSecurity.from_environment(environment),
         )
 
 
 def _parts(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def describe(request: Any) -> dict[str, object]:
+    """Return what a log line may say of a request: whose it is, and how many texts it brings."""
+    embed = request.embed if isinstance(request, embedder_pb2.EmbedStreamRequest) else request
+    if not isinstance(embed, embedder_pb2.EmbedRequest):
+        return {}
+    service = embed.service
+    return {
+        "database": embed.database,
+        "provider": service.provider,
+        "model": service.model,
+        "texts": len(embed.texts),
+    }
 
 
 def run(settings: EmbedderSettings) -> None:
@@ -122,9 +138,8 @@ async def _serve(settings: EmbedderSettings) -> None:
     upstream = Upstream()
     usage = UsageBook(settings.data_dir / "usage.db", settings.settings.budgets)
     engine = EmbeddingEngine(catalogue, credentials, upstream, usage, settings.settings)
-    if settings.metrics is not None:
-        host, port = split_host_port(settings.metrics)
-        start_http_server(port, host, engine.metrics.registry)
+    serve_metrics(settings.metrics, METRICS_VARIABLE, engine.metrics.registry)
+    observer = CallObserver(engine.metrics.rpcs, settings.settings.log.slow_milliseconds / 1000, describe)
 
     def register(server: grpc.aio.Server) -> None:
         embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(
@@ -143,7 +158,14 @@ async def _serve(settings: EmbedderSettings) -> None:
     if directory is not None:
         upkeep.append(asyncio.create_task(every(_DIRECTORY_SECONDS, credentials.reload_directory)))
     try:
-        await serve_async(settings.listen, register, SERVICE_NAMES, stop=stop.wait(), security=settings.security)
+        await serve_async(
+            settings.listen,
+            register,
+            SERVICE_NAMES,
+            stop=stop.wait(),
+            security=settings.security,
+            interceptors=[AsyncObservingInterceptor(observer)],
+        )
     finally:
         for task in upkeep:
             task.cancel()

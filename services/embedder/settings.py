@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from services.runtime import settings as runtime_settings
-from services.runtime.settings import Positive, PositiveFloat, Section, Share
+from services.runtime.settings import NotNegative, Positive, PositiveFloat, Section, Share
 
 
 class RequestSettings(Section, frozen=True):
@@ -118,6 +118,13 @@ class Failover(Section, frozen=True):
     to: tuple[Endpoint, ...]
 
 
+class LogSettings(Section, frozen=True):
+    """What is logged."""
+
+    slow_milliseconds: NotNegative = 10_000
+    """From which duration on a call is logged as slow, without its content; 0 logs none."""
+
+
 class Settings(Section, frozen=True):
     """All settings, by section."""
 
@@ -128,6 +135,7 @@ class Settings(Section, frozen=True):
     limits: tuple[RateLimit, ...] = ()
     budgets: tuple[Budget, ...] = ()
     failover: tuple[Failover, ...] = ()
+    log: LogSettings = LogSettings()
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:

@@ -72,7 +72,7 @@ class Access:
         self.audit = audit
         self._digest = None if token is None else _digest(token.encode())
         self._guessable = token is not None and len(token) < _GUESSABLE_CHARACTERS
-        self._default = default
+        self.default = default
         self._hosts = hosts
         self._follower = follower
         self._rates = rates
@@ -91,13 +91,13 @@ class Access:
             given.setdefault(name, []).append(value)
         asked = self._hosts.database_of(given.get(b"host", []))
         token = await self._token(given, address)
-        database = self._default if asked is None else await self._database(asked, token)
+        database = self.default if asked is None else await self._database(asked, token)
         if database is None and token.databases is None:
             raise DataApiError("UNKNOWN_DATABASE", database=asked)
         if database is None or not (token.databases is None or database in token.databases):
             # As if the token were unknown: whether there is such a database is none of its business.
             raise self._refusal(
-                address, "wrong database", token=token.id, token_name=token.name, host=asked or self._default
+                address, "wrong database", token=token.id, token_name=token.name, host=asked or self.default
             )
         self._count(token)
         return Caller(token.id, token.name, token.role, database, address)
@@ -142,7 +142,7 @@ class Access:
 
     async def _database(self, asked: str, token: KnownToken) -> str | None:
         """Return the name of a database by name or id, if it is known."""
-        if asked == self._default:
+        if asked == self.default:
             return asked
         # A database that is new is in the scope of no token that is known; to look for it would take a time that tells.
         if asked not in self._follower.table.names and token.databases is None:

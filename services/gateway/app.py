@@ -2,13 +2,11 @@
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-import msgspec
 import structlog
 
 from services.gateway.access import Access, Caller
@@ -19,6 +17,9 @@ from services.gateway.envelope import Answer
 from services.gateway.fields import Fields
 from services.gateway.hosts import InvalidHostError
 from services.gateway.limits import Limits
+from services.gateway.observation import current
+from services.gateway.observer import Observer
+from services.gateway.pages import Pages
 from services.gateway.storage import Storage
 from services.runtime.errors import DataApiError
 from services.runtime.roles import Role
@@ -31,8 +32,8 @@ Response = tuple[int, bytes, Sequence[tuple[bytes, bytes]]]
 
 #: `/v1`, `/v1/{keyspace}` and `/v1/{keyspace}/{collection}`; clients in their Astra mode put `/api/json` before.
 _ROUTE = re.compile(r"(?:/api/json)?/v1(?:/([^/]+)(?:/([^/]+))?)?")
-_HEALTH = re.compile(r"/(?:stargate/)?health(?:/(?:live|ready|started))?")
 _LEVELS = (Level.DATABASE, Level.KEYSPACE, Level.COLLECTION)
+_JSON = (b"content-type", b"application/json")
 #: How long the next part of a body that is too large is waited for, and how much of it is read, in body limits.
 _DISCARD_SECONDS = 0.5
 _DISCARD_LIMITS = 4
@@ -54,35 +55,37 @@ class BodyTooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """The gateway as an ASGI application. `ready` tells whether the store and the embedder answer."""
+    """The gateway as an ASGI application. `pages` answers what is not the Data API itself."""
 
     access: Access
     storage: Storage
     embedding: Embedding
     limits: Limits
     features: Features
-    ready: Callable[[], Awaitable[Mapping[str, bool]]]
+    pages: Pages
+    observer: Observer = field(default_factory=Observer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         if scope["type"] != "http":
             return
-        status, body, more = await self._respond(scope, receive)
-        headers = [(b"content-length", str(len(body)).encode()), *more]
-        if body:
-            headers.append((b"content-type", b"application/json"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        page = await self.pages.answer(scope["method"], scope["path"], headers, scope.get("query_string", b""))
+        if page is not None:
+            await _send(send, page.status, page.body, page.headers)
+            return
+        observed = self.observer.began(self.access.default, headers)
+        status, body, more = await self._respond(scope, receive, headers)
+        await _send(send, status, body, (*more, _JSON) if body else more)
+        self.observer.answered(observed, scope, status, len(body))
 
-    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+    async def _respond(self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Response:
         path = scope["path"]
-        if _HEALTH.fullmatch(path):
-            return (*await self._health(path), ())
         route = _ROUTE.fullmatch((scope.get("raw_path") or path.encode()).decode("ascii", "replace"))
         if route is None:
             return 404, b"", ()
-        headers: Mapping[bytes, bytes] = dict(scope["headers"])
         names = [unquote(name) for name in route.groups() if name is not None]
+        current().path_names = len(names)
         try:
             caller = await self.access.admit(scope["headers"], _address(scope))
             if scope["method"] != "POST":
@@ -99,12 +102,15 @@ class Application:
         return _response(await self._run(body, names, headers, caller))
 
     async def _run(self, body: bytes, names: list[str], headers: Mapping[bytes, bytes], caller: Caller) -> Answer:
-        started = time.perf_counter()
         command: Command | None = None
         context = self._context(names, headers, caller.database)
+        observed = current()
+        observed.database, observed.body_bytes = context.database, len(body)
+        observed.keyspace, observed.name = context.keyspace, context.collection
         fields: Fields | None = None
         try:
             command, fields = parse_body(body, _LEVELS[len(names)], COMMANDS, self.limits)
+            observed.understood(command.name, fields)
             caller.check(command.role, command.name)
             answer = await command.run(context, fields)
             answer.warnings.extend(context.warnings)
@@ -128,15 +134,7 @@ class Application:
             )
         if command is not None and fields is not None:
             await self._audit(command, fields, context, caller, answer)
-        log.info(
-            "command",
-            command=command.name if command else None,
-            database=caller.database,
-            keyspace=names[0] if names else None,
-            collection=names[1] if len(names) > 1 else None,
-            errors=answer.codes,
-            milliseconds=round((time.perf_counter() - started) * 1000, 2),
-        )
+        self.observer.finished(observed, answer)
         return answer
 
     async def _audit(self, command: Command, fields: Fields, context: Context, caller: Caller, answer: Answer) -> None:
@@ -177,13 +175,11 @@ class Application:
             ),
         )
 
-    async def _health(self, path: str) -> tuple[int, bytes]:
-        """Answer a health check in MicroProfile's form; only readiness asks the other services."""
-        services = {} if path.endswith(("/live", "/started")) else await self.ready()
-        checks = [{"name": name, "status": "UP" if up else "DOWN"} for name, up in services.items()]
-        up = all(services.values())
-        body = {"status": "UP" if up else "DOWN", "checks": checks}
-        return 200 if up else 503, msgspec.json.encode(body)
+
+async def _send(send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _response(answer: Answer) -> Response:

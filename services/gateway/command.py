@@ -1,6 +1,7 @@
 """A command on its way: what it is, whom it asks, and how it is told from the body of a request."""
 
 import enum
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from services.gateway.envelope import Answer
 from services.gateway.fields import Fields, shown
 from services.gateway.limits import Limits
 from services.gateway.number_arrays import put_back, take_out
+from services.gateway.observation import EmbeddingCall, current
 from services.gateway.storage import Storage
 from services.runtime.errors import DataApiError
 from services.runtime.roles import Role
@@ -72,13 +74,31 @@ class Context:
         self, collection: Collection, texts: Sequence[str], *, search: bool = False, partial: bool = False
     ) -> Sequence[bytes | DataApiError]:
         """Return the vector of each text; with `partial` the error of each that fails alone."""
-        answer = await self.embedding.embed(collection, texts, self.embedding_headers, search=search, partial=partial)
+        started = time.perf_counter()
+        try:
+            answer = await self.embedding.embed(
+                collection, texts, self.embedding_headers, search=search, partial=partial
+            )
+        finally:
+            _note_embedding(collection, texts, time.perf_counter() - started)
         self.warnings.extend(answer.warnings)
         return answer.vectors
 
     async def on_collection(self, command: Callable[[Collection], Awaitable[Answer]]) -> Answer:
         """Run a command on the collection that the URL names."""
-        return await self.storage.on_collection(self.database, self.keyspace, self.collection, command)
+
+        async def noted(collection: Collection) -> Answer:
+            current().collection = collection
+            return await command(collection)
+
+        return await self.storage.on_collection(self.database, self.keyspace, self.collection, noted)
+
+
+def _note_embedding(collection: Collection, texts: Sequence[str], seconds: float) -> None:
+    vector = collection.options.vector
+    if vector and vector.service:
+        size = sum(len(text.encode()) for text in texts)
+        current().embeddings.append(EmbeddingCall(vector.service.provider, vector.service.model_name, size, seconds))
 
 
 Handler = Callable[[Context, Fields], Awaitable[Answer]]

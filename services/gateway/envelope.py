@@ -27,6 +27,7 @@ class Answer:
     status: dict[str, Encodable] = field(default_factory=dict)
     errors: list[DataApiError] = field(default_factory=list)
     warnings: list[DataApiError] = field(default_factory=list)
+    _error_objects: list[dict[str, Encodable]] | None = field(default=None, repr=False)
 
     @property
     def http_status(self) -> int:
@@ -44,6 +45,33 @@ class Answer:
         """The codes of the errors."""
         return [error.code for error in self.errors]
 
+    def error_objects(self) -> list[dict[str, Encodable]]:
+        """Return the Data API's objects for the errors, always the same: the log has the ids that callers see."""
+        if self._error_objects is None:
+            self._error_objects = [error_object(error) for error in self.errors]
+        return self._error_objects
+
+    def documents(self) -> tuple[int | None, int]:
+        """Return how many documents it returns, None where it returns none by its kind, and the bytes of their JSON."""
+        data = self.data
+        if data is None or self.errors:
+            return None, 0
+        listed = data.get("documents")
+        found = listed if isinstance(listed, list) else [data.get("document")]
+        sizes = [memoryview(one).nbytes for one in found if isinstance(one, msgspec.Raw)]
+        return len(sizes), sum(sizes)
+
+    def written(self) -> int | None:
+        """Return how many documents were inserted or changed, None where none can be."""
+        status = self.status
+        responses = status.get("documentResponses")
+        if isinstance(responses, list):
+            return len([response for response in responses if response["status"] == "OK"])
+        inserted, modified = status.get("insertedIds"), status.get("modifiedCount")
+        if isinstance(inserted, list):
+            return len(inserted)
+        return int(modified) + int("upsertedId" in status) if isinstance(modified, int) else None
+
     def encode(self) -> bytes:
         """Return the JSON of the envelope."""
         body: dict[str, Encodable] = {}
@@ -55,7 +83,7 @@ class Answer:
         if status:
             body["status"] = status
         if self.errors:
-            body["errors"] = [error_object(error) for error in self.errors]
+            body["errors"] = self.error_objects()
         return _encoder.encode(body)
 
 

@@ -1,14 +1,18 @@
 """Finds that arrive while others are under way go to the store together: a call costs the same whatever it carries."""
 
 import asyncio
+import time
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
 from google.rpc import status_pb2
 from orrery.store.v1 import store_pb2
 
+from services.gateway.observation import Call, current
 from services.gateway.remote import Remote
 from services.runtime.errors import DataApiError
+from services.runtime.request_context import REQUEST_ID
 from services.runtime.rpc import status_to_error
 
 #: Calls that are under way before others are gathered.
@@ -25,6 +29,7 @@ class _Waiting:
     response: "asyncio.Future[store_pb2.FindDocumentsResponse]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    request_id: str = field(default_factory=REQUEST_ID.get)
 
 
 class FindGathering:
@@ -48,7 +53,20 @@ class FindGathering:
             self._send()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_LONGEST_WAIT, self._send)
-        return await mine.response
+        return await self._noted(mine.response)
+
+    async def _noted(
+        self, response: "asyncio.Future[store_pb2.FindDocumentsResponse]"
+    ) -> store_pb2.FindDocumentsResponse:
+        """Wait for what the store found, and note it as a call of this request's own."""
+        code, started = "OK", time.perf_counter()
+        try:
+            return await response
+        except DataApiError as error:
+            code = error.code
+            raise
+        finally:
+            current().calls.append(Call(self._remote.name, "FindDocuments", code, time.perf_counter() - started))
 
     async def _alone(self, request: store_pb2.FindDocumentsRequest) -> store_pb2.FindDocumentsResponse:
         self._under_way += 1
@@ -66,7 +84,10 @@ class FindGathering:
         batch, self._waiting = self._waiting, []
         if batch:
             self._under_way += 1
-            call = asyncio.create_task(self._together(batch))
+            # It belongs to all of these requests, not to the one whose task happens to send it.
+            context = Context()
+            context.run(REQUEST_ID.set, ",".join(filter(None, (waiting.request_id for waiting in batch))))
+            call = asyncio.create_task(self._together(batch), context=context)
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
 

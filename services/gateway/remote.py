@@ -1,12 +1,15 @@
 """Calls to the store and the embedder: deadlines, and failures of the connection as errors of the catalogue."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
+from services.gateway.observation import Call, current
 from services.runtime.errors import DataApiError
+from services.runtime.request_context import outgoing_metadata
 from services.runtime.rpc import error_from_call
 
 
@@ -27,16 +30,23 @@ class Remote:
 
         Raises `DataApiError`: the service's own, or that it is unavailable or too slow.
         """
+        code, started = "OK", time.perf_counter()
         try:
             # Waiting for the connection bridges the moment in which a service is restarted.
-            return await method(request, timeout=self.timeout_seconds, wait_for_ready=True)
+            return await method(
+                request, timeout=self.timeout_seconds, wait_for_ready=True, metadata=outgoing_metadata()
+            )
         except grpc.aio.AioRpcError as failure:
             error = error_from_call(failure)
+            code = failure.code().name if error is None else error.code
             if error is not None:
                 raise error from None
             if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise self.timeout(self.timeout_seconds) from None
             raise self.unavailable(f"{failure.code().name}: {failure.details()}") from None
+        finally:
+            method_name = type(request).__name__.removesuffix("Request")
+            current().calls.append(Call(self.name, method_name, code, time.perf_counter() - started))
 
 
 def store_remote(timeout_seconds: float) -> Remote:

@@ -21,6 +21,9 @@ from services.gateway.command import Features
 from services.gateway.embedding import Embedding
 from services.gateway.hosts import Hosts
 from services.gateway.limits import Limits
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.observer import Observer
+from services.gateway.pages import Pages
 from services.gateway.settings import Settings
 from services.gateway.storage import Storage
 from services.runtime.addresses import check_free, is_loopback, split_host_port
@@ -83,6 +86,7 @@ async def _serve(settings: GatewaySettings) -> None:
         follower = AccessFollower(store, embedder, own.access, storage.forget_database)
         await follower.refresh()
         following = asyncio.create_task(follower.follow())
+        metrics = GatewayMetrics(own.metrics)
         application = Application(
             access=Access(
                 settings.token, settings.database, settings.hosts, follower, own.rates, Audit(own.audit.file)
@@ -91,7 +95,8 @@ async def _serve(settings: GatewaySettings) -> None:
             embedding=Embedding(embedder, settings.embedder_timeout_seconds),
             limits=settings.limits,
             features=settings.features,
-            ready=_readiness({"store": store, "embedder": embedder}, settings.health_timeout_seconds),
+            pages=Pages(_readiness({"store": store, "embedder": embedder}, settings.health_timeout_seconds), metrics),
+            observer=Observer(metrics, settings.settings.log),
         )
         host, port = split_host_port(settings.http)
         server = Server(

@@ -5,12 +5,12 @@
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from services.runtime import settings as runtime_settings
-from services.runtime.settings import PositiveFloat, Section
+from services.runtime.settings import NotNegative, PositiveFloat, Section
 
 
 class AccessSettings(Section, frozen=True):
@@ -42,12 +42,32 @@ class AuditSettings(Section, frozen=True):
     """A file that it is written to, besides the log; empty: only to the log."""
 
 
+class LogSettings(Section, frozen=True):
+    """What of the commands is logged."""
+
+    commands: Literal["errors", "all", "none"] = "errors"
+    """Which commands have a line: those that end with errors, all, or none."""
+    slow_milliseconds: NotNegative = 1_000
+    """From which duration on a command is logged as slow, with the shape of what it asked for; 0 logs none."""
+    access: bool = False
+    """Whether every HTTP request has a line."""
+
+
+class MetricsSettings(Section, frozen=True):
+    """How requests are counted."""
+
+    tenants: Literal["one", "databases"] = "one"
+    """What the label `tenant` says: `SINGLE-TENANT` of everything, or the database."""
+
+
 class Settings(Section, frozen=True):
     """All settings, by section."""
 
     access: AccessSettings = AccessSettings()
     rates: RateSettings = RateSettings()
     audit: AuditSettings = AuditSettings()
+    log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:

@@ -32,6 +32,8 @@ class Lane(futures.ThreadPoolExecutor):
         self.name = name
         self.running = running
         self.most = running + waiting
+        #: Calls that were refused.
+        self.refused = 0
         self._inside = 0
         self._average_seconds = 0.0
         self._counting = threading.Lock()
@@ -47,6 +49,11 @@ class Lane(futures.ThreadPoolExecutor):
             raise
         future.add_done_callback(lambda _: self._left())
         return future
+
+    @property
+    def inside(self) -> int:
+        """Calls that run or wait."""
+        return self._inside
 
     @property
     def full(self) -> bool:
@@ -94,6 +101,8 @@ class Admission(grpc.ServerInterceptor):
         if lane is None or handler is None or handler.request_streaming:
             return handler
         if lane.full:
+            # Counted by the one thread that hands out calls.
+            lane.refused += 1
             return self._refuse(lane, handler)
         answer = handler.unary_stream or handler.unary_unary
 

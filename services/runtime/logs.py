@@ -2,8 +2,12 @@
 
 import logging
 import sys
+from collections.abc import Callable
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from services.runtime.request_context import REQUEST_ID
 
 
 def configure_logs(service: str, level: str = "info") -> None:
@@ -17,6 +21,7 @@ def configure_logs(service: str, level: str = "info") -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _context(service),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             # Without the frames' locals: a secret may be among them.
@@ -27,5 +32,16 @@ def configure_logs(service: str, level: str = "info") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(level=max(threshold, logging.WARNING), stream=sys.stderr)
+
+
+def _context(service: str) -> Callable[[WrappedLogger, str, EventDict], EventDict]:
+    """Return what adds the service, and the request that the running task or thread works for."""
+
+    def add(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        if given := REQUEST_ID.get():
+            event["request_id"] = given
+        return event
+
+    return add

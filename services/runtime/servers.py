@@ -201,9 +201,12 @@ async def serve_async(
     *,
     stop: Awaitable[object],
     security: RpcSecurity = _ALONE,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     grace_seconds: float = GRACE_SECONDS,
 ) -> None:
     """Serve RPCs on the running event loop until `stop` is done, then drain.
+
+    `interceptors` stand inside the one that answers errors.
 
     Raises `ValueError` for an address that is open to the network without TLS, `RuntimeError` when it cannot be bound.
     """
@@ -212,7 +215,7 @@ async def serve_async(
     known: list[grpc.aio.ServerInterceptor] = []
     if security.callers is not None and _is_secured(address, security):
         known.append(AsyncCallerInterceptor(security.callers))
-    server = grpc.aio.server(interceptors=[*known, AsyncErrorInterceptor()], options=_options(address))
+    server = grpc.aio.server(interceptors=[*known, AsyncErrorInterceptor(), *interceptors], options=_options(address))
     register(server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

@@ -31,6 +31,7 @@ from services.store.faults import describe
 from services.store.filter_index import FilterIndex, PostingChanges
 from services.store.filters import EVERYTHING, Filter
 from services.store.memory import UNLIMITED, MemoryBudget
+from services.store.metrics import StoreMetrics
 from services.store.migrations import FormatError
 from services.store.ordering import FieldOrder
 from services.store.postings import IndexedRecord, indexed_record
@@ -93,6 +94,7 @@ class Collection:
         *,
         read_only: bool = False,
         budget: MemoryBudget = UNLIMITED,
+        metrics: StoreMetrics | None = None,
     ) -> None:
         self.entry = entry
         self.keyspace = keyspace
@@ -101,6 +103,7 @@ class Collection:
         self._index_settings = settings.index_of(keyspace, entry.name)
         self._background = background
         self._budget = budget
+        self._metrics = metrics or StoreMetrics()
         self._index: VectorIndex | None = None
         self._searches = SearchQueue(self.find_nearest)
         self._builder: IndexBuilder | None = None
@@ -115,7 +118,7 @@ class Collection:
         except (apsw.Error, OSError, ValueError, FormatError) as problem:
             raise self._cannot_open(problem) from problem
         self._tables = self._files.writer
-        self._queue = WriteQueue(self._files.file, self._committed, self._tables.forget_paths)
+        self._queue = WriteQueue(self._files.file, self._committed, self._tables.forget_paths, self._metrics.committed)
         self._wake_background()
 
     def _load(self, *, read_only: bool) -> None:
@@ -178,6 +181,7 @@ class Collection:
 
         All searches have the same limit.
         """
+        self._metrics.searched(len(searches))
 
         def read(tables: DocumentTables) -> list[list[Found]]:
             queries = np.stack([self._vector(search.order.query) for search in searches])

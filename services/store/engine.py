@@ -5,7 +5,7 @@ import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from pathlib import Path as FilePath
@@ -15,11 +15,15 @@ import structlog
 from services.runtime.errors import ConfigurationError, DataApiError
 from services.store.catalog import Catalog, CollectionEntry
 from services.store.collection import Collection
+from services.store.connections import FILE_NAME
 from services.store.memory import MemoryBudget
+from services.store.metrics import CollectionMetrics, StoreMetrics
 from services.store.settings import Settings
 from services.store.vectors.background import Background
 
 _COLLECTIONS = "collections"
+#: Which of a collection's sizes a file counts for; the others are `other_bytes`, shared memory is on no disk.
+_SIZES = {FILE_NAME: "file_bytes", FILE_NAME + "-wal": "wal_bytes", FILE_NAME + "-shm": None}
 #: How long a backup or restore that was told to end may take for it when the engine is closed.
 _OPERATION_SECONDS = 30.0
 
@@ -42,6 +46,7 @@ class Engine:
         self.settings = settings
         self._background = Background()
         self.budget = MemoryBudget.of(settings.memory)
+        self.metrics = StoreMetrics()
         self._lock_file, self._read_only = _lock(data_dir)
         if self._read_only:
             log.warning("the data directory can only be read: writes will be refused", data_dir=str(data_dir))
@@ -50,6 +55,7 @@ class Engine:
         self._problems: dict[str, str] = {}
         self._lock = threading.Lock()
         self._operation = threading.Lock()
+        self.metrics.registry.register(CollectionMetrics(self, settings.metrics.collections))
         self._remove_leftovers()
 
     def collection(self, database: str, keyspace: str, name: str, uid: str) -> Collection:
@@ -78,6 +84,7 @@ class Engine:
                         self._background,
                         read_only=self._read_only,
                         budget=self.budget,
+                        metrics=self.metrics,
                     )
                 )
                 self._problems.pop(entry.uid, None)
@@ -108,6 +115,19 @@ class Engine:
     def folder(self, uid: str) -> FilePath:
         """Return the folder that holds, or will hold, a collection's file."""
         return self.data_dir / _COLLECTIONS / uid
+
+    def file_sizes(self, uid: str) -> Mapping[str, int]:
+        """Return the sizes of a collection's file, its write-ahead log and what else is in its folder, in bytes."""
+        sizes = {"file_bytes": 0, "wal_bytes": 0, "other_bytes": 0}
+        for path in self.folder(uid).rglob("*"):
+            name = _SIZES.get(path.name, "other_bytes")
+            if name is None:
+                continue
+            try:
+                sizes[name] += path.stat().st_size
+            except FileNotFoundError:  # a WAL goes when its last reader does
+                continue
+        return sizes
 
     def opened(self, uid: str) -> Collection | None:
         """Return a collection if it is open."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 from orrery.store.v1 import (
@@ -16,11 +17,14 @@ from orrery.store.v1 import (
 
 from services.runtime.admission import Admission, Lane
 from services.runtime.errors import DataApiError
+from services.runtime.metrics import serve_metrics
 from services.runtime.rpc import ErrorInterceptor
+from services.runtime.rpc_observation import CallObserver, ObservingInterceptor
 from services.runtime.servers import RpcSecurity, serve_threaded
 from services.store.access import Access
 from services.store.access_service import AccessServicer
 from services.store.engine import Engine
+from services.store.metrics import LaneMetrics
 from services.store.operations import OperationsServicer
 from services.store.requests import RequestLimits
 from services.store.service import StoreServicer
@@ -33,6 +37,7 @@ ACCESS_NAME = access_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name
 _SMALL = frozenset(("GetCollection", "ListCollections", "ListKeyspaces", "GetCollectionStatistics", "InspectDatabase"))
 _READS = frozenset(("FindDocuments", "FindDocumentsTogether", "CountDocuments"))
 _SMALL_THREADS = 4
+METRICS_VARIABLE = "ORRERY_STORE_METRICS"
 #: Streams of documents at a time.
 _STREAMS = 8
 
@@ -42,18 +47,25 @@ class StoreSettings:
     """How a store runs.
 
     `listen` is `unix:PATH` or HOST:PORT, on loopback only without TLS (`security`); everything it keeps is below
-    `data_dir`.
+    `data_dir`. `metrics` is HOST:PORT where Prometheus may ask over HTTP.
     """
 
     listen: str
     data_dir: Path
     settings: Settings = field(default_factory=Settings)
     security: RpcSecurity = field(default_factory=RpcSecurity)
+    metrics: str | None = None
 
     @classmethod
     def from_environment(cls, listen: str, data_dir: Path, environment: Mapping[str, str]) -> "StoreSettings":
         """Return the settings that variables give. Raises `ConfigurationError` for what is not valid."""
-        return cls(listen, data_dir, load_settings(environment), RpcSecurity.from_environment(environment))
+        return cls(
+            listen,
+            data_dir,
+            load_settings(environment),
+            RpcSecurity.from_environment(environment),
+            environment.get(METRICS_VARIABLE) or None,
+        )
 
 
 def run(settings: StoreSettings) -> None:
@@ -62,7 +74,16 @@ def run(settings: StoreSettings) -> None:
     Raises `DirectoryInUseError`, `FormatError`, or `ValueError` for an address open to the network.
     """
     engine = Engine(settings.data_dir, settings.settings)
-    bounds = [admission(settings.settings.admission), ErrorInterceptor(), RequestLimits(settings.settings.requests)]
+    lanes = admission_lanes(settings.settings.admission)
+    engine.metrics.registry.register(LaneMetrics(lanes))
+    observer = CallObserver(engine.metrics.calls, settings.settings.log.slow_milliseconds / 1000, describe)
+    interceptors = [
+        Admission(lanes, _too_many),
+        ErrorInterceptor(),
+        ObservingInterceptor(observer),
+        RequestLimits(settings.settings.requests),
+    ]
+    serve_metrics(settings.metrics, METRICS_VARIABLE, engine.metrics.registry)
 
     def register(server: grpc.Server) -> None:
         store_pb2_grpc.add_StoreServiceServicer_to_server(StoreServicer(engine), server)
@@ -73,14 +94,14 @@ def run(settings: StoreSettings) -> None:
         settings.listen,
         register,
         (SERVICE_NAME, OPERATIONS_NAME, ACCESS_NAME),
-        interceptors=bounds,
+        interceptors=interceptors,
         security=settings.security,
         on_stop=engine.close,
     )
 
 
-def admission(settings: AdmissionSettings) -> Admission:
-    """Return who may run when: reads and writes have half of the threads and of the places to wait each."""
+def admission_lanes(settings: AdmissionSettings) -> Mapping[str, Lane]:
+    """Return where each method runs: reads and writes have half of the threads and of the places to wait each."""
     running, waiting = max(1, settings.running // 2), settings.waiting // 2
     reads, writes = Lane("reads", running, waiting), Lane("writes", running, waiting)
     small = Lane("small", _SMALL_THREADS, settings.waiting)
@@ -92,7 +113,27 @@ def admission(settings: AdmissionSettings) -> Admission:
         if method.server_streaming:
             lane = streams
         lanes[f"/{SERVICE_NAME}/{method.name}"] = lane
-    return Admission(lanes, _too_many)
+    return lanes
+
+
+def describe(request: Any) -> dict[str, object]:
+    """Return what a log line may say of a request: whose it is and how much it brings or asks for."""
+    said: dict[str, object] = {"bytes": request.ByteSize()}
+    fields = request.DESCRIPTOR.fields_by_name
+    for name in ("database", "keyspace", "limit"):
+        if name in fields:
+            said[name] = getattr(request, name)
+    for name in ("documents", "finds", "operations"):
+        if name in fields:
+            said[name] = len(getattr(request, name))
+    collection = getattr(request, "collection", None)
+    if collection is not None:
+        said |= {"database": collection.database, "keyspace": collection.keyspace, "collection": collection.name}
+    if "filter" in fields:
+        said["filtered"] = request.filter.WhichOneof("node") is not None
+    if "sort" in fields:
+        said["sort"] = request.sort.WhichOneof("kind")
+    return said
 
 
 def _too_many(lane: Lane) -> DataApiError:

@@ -76,6 +76,20 @@ class RequestSettings(Section, frozen=True):
     """Dimension of a collection."""
 
 
+class MetricsSettings(Section, frozen=True):
+    """What the metrics tell."""
+
+    collections: NotNegative = 200
+    """Collections that have figures of their own; those of the others are added up."""
+
+
+class LogSettings(Section, frozen=True):
+    """What is logged."""
+
+    slow_milliseconds: NotNegative = 1_000
+    """From which duration on a call is logged as slow, without its content; 0 logs none."""
+
+
 class Settings(Section, frozen=True):
     """All settings, by section. `collections` has index settings for single ones, by `KEYSPACE.COLLECTION`."""
 
@@ -84,6 +98,8 @@ class Settings(Section, frozen=True):
     memory: MemorySettings = MemorySettings()
     admission: AdmissionSettings = AdmissionSettings()
     requests: RequestSettings = RequestSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
     collections: dict[str, dict[str, str | int | float]] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,6 @@
 import enum
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import apsw
 
@@ -14,8 +13,6 @@ from services.store.documents import FORMAT
 from services.store.engine import Engine
 from services.store.migrations import FormatError, format_version
 from services.store.vectors.statistics import IndexStatistics
-
-_WAL, _SHARED_MEMORY = FILE_NAME + "-wal", FILE_NAME + "-shm"
 
 
 class State(enum.Enum):
@@ -64,7 +61,6 @@ class _File:
 
 def inspect(engine: Engine, keyspace: str, entry: CollectionEntry) -> CollectionStatistics:
     """Return figures about a collection without opening it: its vectors are not read into memory for it."""
-    folder = engine.folder(entry.uid)
     collection = engine.opened(entry.uid)
     read = _read(engine, entry.uid)
     problem = read.problem or ("" if collection is not None else engine.problem(entry.uid) or "")
@@ -73,7 +69,7 @@ def inspect(engine: Engine, keyspace: str, entry: CollectionEntry) -> Collection
         documents, vectors = collection.totals()
     refusal = "" if collection is None else collection.write_refusal()
     state = State.NOT_OPENED if collection is None else State.READ_ONLY if refusal else State.OPEN
-    sizes = _sizes(folder)
+    sizes = engine.file_sizes(entry.uid)
     return CollectionStatistics(
         keyspace,
         entry.name,
@@ -85,9 +81,9 @@ def inspect(engine: Engine, keyspace: str, entry: CollectionEntry) -> Collection
         read.sequence,
         None if collection is None else collection.index_statistics(),
         0 if collection is None else collection.filter_cache_bytes(),
-        sizes.pop(FILE_NAME, 0),
-        sizes.pop(_WAL, 0),
-        sum(size for name, size in sizes.items() if name != _SHARED_MEMORY),
+        sizes["file_bytes"],
+        sizes["wal_bytes"],
+        sizes["other_bytes"],
         read.free_bytes,
     )
 
@@ -125,13 +121,3 @@ def _figures(connection: apsw.Connection, *, count: bool = False) -> _File:
 
 def _value(connection: apsw.Connection, sql: str) -> int:
     return next(int(value) for (value,) in connection.execute(sql))
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    sizes = {}
-    for path in folder.rglob("*"):
-        try:
-            sizes[str(path.relative_to(folder))] = path.stat().st_size
-        except FileNotFoundError:  # a WAL goes when its last reader does
-            continue
-    return sizes

@@ -5,6 +5,7 @@ of its own, and commits once. The others find themselves answered.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -32,7 +33,8 @@ class _Waiting(Generic[Result]):
 class WriteQueue:
     """The writes of one file. `committed` is called with their results, in order, before they are answered.
 
-    `rolled_back` is called when a write, or the whole transaction, was undone.
+    `rolled_back` is called when a write, or the whole transaction, was undone, and `durable` with the number of writes
+    of a commit and the seconds that the commit took.
     """
 
     def __init__(
@@ -40,10 +42,12 @@ class WriteQueue:
         file: Writer,
         committed: Callable[[Sequence[Any]], None],
         rolled_back: Callable[[], None],
+        durable: Callable[[int, float], None] = lambda writes, seconds: None,
     ) -> None:
         self._file = file
         self._committed = committed
         self._rolled_back = rolled_back
+        self._durable = durable
         self._closed = False
         self._leading = threading.Lock()
         self._waiting: list[_Waiting[Any]] = []
@@ -111,7 +115,9 @@ class WriteQueue:
             connection.execute("BEGIN IMMEDIATE")
             outcomes = [(waiting, result) for waiting in batch for result in self._attempt(waiting)]
             committing = True
+            started = time.perf_counter()
             connection.execute("COMMIT")
+            self._durable(len(outcomes), time.perf_counter() - started)
         except apsw.Error as problem:
             self._rolled_back()
             if connection.in_transaction:

@@ -18,6 +18,7 @@ from services.gateway.documents import (
 )
 from services.gateway.envelope import Answer, Encodable
 from services.gateway.fields import Fields
+from services.gateway.observation import current
 from services.gateway.storage import reference
 from services.runtime.errors import DataApiError
 from services.runtime.roles import Role
@@ -98,6 +99,7 @@ async def _insert(
     outcomes.extend(map(_skipped, expanded[len(outcomes) :]))
     if not valid:
         return outcomes
+    current().written_bytes += sum(len(document.message.json) for _, document in valid)
     request = store_pb2.InsertDocumentsRequest(
         collection=reference(collection), documents=[document.message for _, document in valid], ordered=ordered
     )

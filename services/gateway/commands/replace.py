@@ -15,6 +15,7 @@ from services.gateway.fields import Fields
 from services.gateway.grammar.filter import equality_seed, parse_filter
 from services.gateway.grammar.sort import parse_sort
 from services.gateway.ids import new_id
+from services.gateway.observation import current
 from services.gateway.storage import reference
 from services.runtime.errors import DataApiError
 from services.runtime.roles import Role
@@ -38,6 +39,7 @@ async def find_one_and_replace(context: Context, fields: Fields) -> Answer:
         if upsert:
             _take_id(document, equality_seed(fields.get("filter")))
         prepared = prepare_document(document, collection, context.limits, give_id=False)
+        current().written_bytes += len(prepared.message.json)
         request = store_pb2.ReplaceDocumentRequest(
             collection=reference(collection),
             filter=wanted,

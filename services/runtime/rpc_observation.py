@@ -1,0 +1,145 @@
+"""What a service notes of every RPC that it answers: whose it is, how long it took and how it ended.
+
+The interceptors stand inside those that turn errors into statuses, so that they see errors by their codes, and
+inside the lane of a call, so that what they bind is bound where the call is answered.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import grpc
+import structlog
+
+from services.runtime.errors import DataApiError
+from services.runtime.metrics import CallMetrics
+from services.runtime.request_context import REQUEST_ID, received_ids
+from services.runtime.rpc import unexpected_error
+
+#: Methods of gRPC itself: health checks and reflection.
+_OTHERS = "/grpc."
+
+log = structlog.get_logger(__name__)
+
+Describe = Callable[[Any], dict[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class CallObserver:
+    """What is done with what is noted.
+
+    RPCs of `slow_seconds` or more are logged, with what `describe` says of their request: names and counts, never
+    content. 0 logs none.
+    """
+
+    metrics: CallMetrics
+    slow_seconds: float = 0.0
+    describe: Describe = lambda _: {}
+
+    @contextmanager
+    def watching(self, method: str, request: Any, context: Any) -> Iterator[None]:
+        """Bind the request's id while an RPC is answered, and note how that ends.
+
+        An exception that nobody foresaw is logged here, where the id is bound, and comes out as the error to answer.
+        """
+        REQUEST_ID.set(received_ids(context.invocation_metadata() or ()))
+        code, started = "OK", time.perf_counter()
+        try:
+            yield
+        except DataApiError as error:
+            code = error.code
+            raise
+        except Exception as problem:
+            unforeseen = unexpected_error(method, problem)
+            code = unforeseen.code
+            raise unforeseen from problem
+        except BaseException:
+            code = "CANCELLED"
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            name = method.rpartition("/")[2]
+            self.metrics.answered(name, code, seconds)
+            if 0 < self.slow_seconds <= seconds:
+                said = self.describe(request)
+                log.warning("slow rpc", method=name, code=code, milliseconds=round(seconds * 1000, 2), **said)
+            # Not by a token: a stream may end in another context than it began in.
+            REQUEST_ID.set("")
+
+
+class ObservingInterceptor(grpc.ServerInterceptor):
+    """Notes the calls of a threaded server."""
+
+    def __init__(self, observer: CallObserver) -> None:
+        self._observer = observer
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler of a call with one request."""
+        handler = cast("Any", continuation(handler_call_details))
+        method = handler_call_details.method
+        if handler is None or handler.request_streaming or method.startswith(_OTHERS):
+            return handler
+        observer = self._observer
+        if handler.response_streaming:
+            if not inspect.isgeneratorfunction(handler.unary_stream):
+                return handler
+
+            def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+                with observer.watching(method, request, context):
+                    yield from handler.unary_stream(request, context)
+
+            return grpc.unary_stream_rpc_method_handler(
+                stream, handler.request_deserializer, handler.response_serializer
+            )
+
+        def call(request: Any, context: grpc.ServicerContext) -> Any:
+            with observer.watching(method, request, context):
+                return handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+
+
+class AsyncObservingInterceptor(grpc.aio.ServerInterceptor):
+    """Notes the calls of an asyncio server."""
+
+    def __init__(self, observer: CallObserver) -> None:
+        self._observer = observer
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler of a call with one request."""
+        handler = cast("Any", await continuation(handler_call_details))
+        method = handler_call_details.method
+        if handler is None or handler.request_streaming or method.startswith(_OTHERS):
+            return handler
+        observer = self._observer
+        if handler.response_streaming:
+            if not inspect.isasyncgenfunction(handler.unary_stream):
+                return handler
+
+            async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+                with observer.watching(method, request, context):
+                    async for response in handler.unary_stream(request, context):
+                        yield response
+
+            return grpc.unary_stream_rpc_method_handler(
+                stream, handler.request_deserializer, handler.response_serializer
+            )
+
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            with observer.watching(method, request, context):
+                return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
