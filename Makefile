@@ -10,8 +10,11 @@ HTTP   ?= 127.0.0.1:8181
 BENCH  ?=
 PEERS  := build/benchmarks/peers
 STORE_PEERS := build/benchmarks/store-peers
+# The load generator of `make load`, built by Go.
+GHZ_VERSION := v0.120.0
+GHZ    := build/load/ghz-$(GHZ_VERSION)
 
-.PHONY: help venv protos demo up test check compatibility bench-embedder bench-store clean
+.PHONY: help venv protos demo up test check compatibility bench-embedder bench-store load clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -60,6 +63,17 @@ bench-store: $(STAMP) $(STORE_PEERS)/.installed ## measure the store beside pgve
 $(STORE_PEERS)/.installed: benchmarks/store/requirements.txt benchmarks/store/constraints.txt
 	test -x $(STORE_PEERS)/bin/python || $(PYTHON) -m venv $(STORE_PEERS)
 	PIP_CONSTRAINT=$(CURDIR)/benchmarks/store/constraints.txt $(STORE_PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/store/requirements.txt
+	touch $@
+
+load: $(STAMP) $(GHZ) ## call RPCs and HTTP by more and more callers, write benchmarks/RESULTS.md (docs/testing.md)
+	$(BIN)/python -m benchmarks.load $(BENCH)
+
+$(GHZ):
+	mkdir -p build/load/bin
+	if command -v go >/dev/null; then GOBIN=$(CURDIR)/build/load/bin go install github.com/bojand/ghz/cmd/ghz@$(GHZ_VERSION); \
+	elif ! test -x build/load/bin/ghz; then \
+		echo "make load needs ghz: install Go (https://go.dev/dl), which builds it, or put a ghz $(GHZ_VERSION) at build/load/bin/ghz"; exit 1; fi
+	rm -f build/load/ghz-v*
 	touch $@
 
 clean: ## remove what the build made

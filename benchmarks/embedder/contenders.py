@@ -54,15 +54,8 @@ class Contenders:
         self._processes.__exit__(*error)
 
     def start_provider(self) -> None:
-        """Start the provider, with uvloop where the peers' environment has it."""
-        python = PEERS / "bin" / "python"
-        command = [str(python) if python.exists() else sys.executable, "-m", "benchmarks.embedder.provider"]
-        process = self._processes.start("provider", [*command, "--key", self.key], pipe=True)
-        assert process.stdout is not None
-        line = process.stdout.readline().strip()
-        if not line:
-            raise StartError(f"the provider did not start; see {self._processes.log('provider')}")
-        self.provider_url, self.provider_pid = f"http://127.0.0.1:{int(line)}", process.pid
+        """Start the provider."""
+        self.provider_url, self.provider_pid = start_provider(self._processes, self.key)
 
     def start(self, name: str) -> Contender:
         """Start a contender, which may take a minute. Raises `StartError`."""
@@ -83,17 +76,7 @@ class Contenders:
         url = f"{self.provider_url}/v1/embeddings"
         process = self._processes.start("orrery", [*command, *arguments], {"ORRERY_PROVIDER_OPENAI_URL": url})
         self._processes.wait("orrery", process, lambda: connects(socket_path))
-        keys = ["keys", "add", "openai", CREDENTIAL, "--database", DATABASE]
-        keys += ["--embedder", address, "--from-env", _SECRET_VARIABLE]
-        added = subprocess.run(
-            [*command, *keys],
-            cwd=ROOT,
-            env=self._processes.environment({_SECRET_VARIABLE: self.key}),
-            capture_output=True,
-            text=True,
-        )
-        if added.returncode:
-            raise StartError(f"the embedder took no credential: {added.stdout}{added.stderr}")
+        store_key(self._processes, address, self.key)
         return Contender("orrery", "orrery", address, "", process.pid)
 
     def _start_litellm(self, name: str, cache: bool) -> Contender:
@@ -129,6 +112,35 @@ class Contenders:
         if done.returncode:
             raise StartError(f"the load failed:\n{done.stderr.decode()[-4000:]}")
         return done.stdout
+
+
+def start_provider(processes: Processes, key: str) -> tuple[str, int]:
+    """Start the provider, with uvloop where the peers' environment has it; return its URL and its process.
+
+    Raises `StartError`.
+    """
+    python = PEERS / "bin" / "python"
+    command = [str(python) if python.exists() else sys.executable, "-m", "benchmarks.embedder.provider"]
+    process = processes.start("provider", [*command, "--key", key], pipe=True)
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    if not line:
+        raise StartError(f"the provider did not start; see {processes.log('provider')}")
+    return f"http://127.0.0.1:{int(line)}", process.pid
+
+
+def store_key(processes: Processes, embedder: str, key: str) -> None:
+    """Store the provider's key in the embedder at an address, as `CREDENTIAL`. Raises `StartError`."""
+    command = [sys.executable, "-m", "services.cli", "keys", "add", "openai", CREDENTIAL, "--database", DATABASE]
+    added = subprocess.run(
+        [*command, "--embedder", embedder, "--from-env", _SECRET_VARIABLE],
+        cwd=ROOT,
+        env=processes.environment({_SECRET_VARIABLE: key}),
+        capture_output=True,
+        text=True,
+    )
+    if added.returncode:
+        raise StartError(f"the embedder took no credential: {added.stdout}{added.stderr}")
 
 
 def _litellm_config(base_url: str, cache: bool) -> str:

@@ -114,14 +114,15 @@ class OrreryServer(Server):
     settings = "`orrery up` as it is; the Data API on loopback, the store's RPC on a Unix socket"
     efforts = TARGET_RECALLS
 
-    def __init__(self, processes: Processes) -> None:
+    def __init__(self, processes: Processes, variables: Mapping[str, str] | None = None) -> None:
         super().__init__(processes)
         self._token = secrets.token_urlsafe(16)
         self._http = f"127.0.0.1:{free_port()}"
+        self._variables = variables or {}
 
     def _launch(self, effort: float | None) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "services.cli", "up", "--data-dir", str(self._home), "--http", self._http]
-        variables: Mapping[str, str] = {"ORRERY_TOKEN": self._token, **target_recall(effort)}
+        variables = {**self._variables, "ORRERY_TOKEN": self._token, **target_recall(effort)}
         return self._processes.start(self.name, command, variables)
 
     def _ready(self) -> bool:
@@ -139,8 +140,11 @@ class OrreryServer(Server):
 
     def target(self, speech: Speech) -> Target:
         """Return the Data API's URL and the store's address."""
-        rpc = f"unix:{self._home / 'run' / 'store.sock'}"
-        return Target(speech, f"http://{self._http}", rpc, self._token, self.pid)
+        return Target(speech, f"http://{self._http}", self.rpc("store"), self._token, self.pid)
+
+    def rpc(self, service: str) -> str:
+        """Return the address of a service: `store` or `embedder`."""
+        return f"unix:{self._home / 'run' / f'{service}.sock'}"
 
 
 class PostgresServer(Server):

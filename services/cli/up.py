@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.cli.options import Database, DataDir, Domain, Http, Limit, LogLevel, NoAuth, Region, Token, read_limits
 from services.runtime.addresses import check_free, socket_address, split_host_port
+from services.runtime.lifeline import follow_parent
 from services.runtime.logs import configure_logs
 from services.runtime.supervisor import Child, Supervisor, SupervisorSettings
 
@@ -35,6 +36,7 @@ def up(
     """Run gateway, embedder and store, each as a process, and restart one that dies. Ctrl-C stops them."""
     read_limits(limit)
     configure_logs("up", log_level)
+    follow_parent()
     # Here as well as in the gateway: whoever listens there already would answer the gateway's health check.
     check_free(http)
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

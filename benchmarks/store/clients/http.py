@@ -1,5 +1,6 @@
 """One way to send a body by HTTP and read the answer, for every contender that speaks it: aiohttp, which is lean."""
 
+import ssl
 from collections.abc import Mapping
 
 import aiohttp
@@ -12,16 +13,21 @@ _SHOWN_CHARACTERS = 200
 class Http:
     """Connections to one server: as many as are used at once."""
 
-    def __init__(self, base_url: str, headers: Mapping[str, str], seconds: float) -> None:
+    def __init__(
+        self, base_url: str, headers: Mapping[str, str], seconds: float, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """Give a call some seconds; `tls` is what an https server is checked by, if not the system's authorities."""
         self._base_url = base_url
         self._headers = {**headers, "Content-Type": "application/json"}
         self._seconds = seconds
+        self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
         """Begin; connections are made with the first calls."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=self._seconds)
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or True),
+            timeout=aiohttp.ClientTimeout(total=self._seconds),
         )
 
     async def close(self) -> None:

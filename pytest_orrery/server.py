@@ -1,0 +1,220 @@
+"""`orrery up` for tests: a process of its own on a free port, started once and ended with the tests."""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_orrery.database import OrreryDatabase
+
+_DATABASE = "default"
+_PREFIX = "ORRERY_"
+#: What makes `orrery up` end when its standard input closes (services/runtime/lifeline.py).
+_LIFELINE = {"ORRERY_LIFELINE": "stdin"}
+#: Where Orrery is installed.
+_HOME = Path(__file__).parents[1]
+_START_SECONDS, _STOP_SECONDS, _CALL_SECONDS = 60.0, 30.0, 30.0
+_POLL_SECONDS = 0.02
+#: What a key's secret is while nobody is asked with it.
+_NO_SECRET = "recorded"  # noqa: S105 - it is none
+
+
+class ServerError(Exception):
+    """The server did not start, or did not do what it was asked; the message says what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderKey:
+    """A key to store when the server starts, as `orrery keys add` does; its secrets are in variables."""
+
+    provider: str
+    name: str
+    secrets: tuple[tuple[str, str], ...]
+    """Name of the secret, empty where the provider has one, and the variable that holds it."""
+
+    @classmethod
+    def parse(cls, line: str) -> "ProviderKey":
+        """Read `PROVIDER NAME VARIABLE` or `PROVIDER NAME SECRET=VARIABLE ...`. Raises `ValueError`."""
+        parts = line.split()
+        if len(parts) < 3:
+            raise ValueError(f"{line!r} is no key: write PROVIDER NAME VARIABLE, such as openai my-key OPENAI_API_KEY")
+        provider, name, *variables = parts
+        pairs = (item.rpartition("=") for item in variables)
+        return cls(provider, name, tuple((secret, variable) for secret, _, variable in pairs))
+
+
+class OrreryServer:
+    """A running server. Leaving it ends it; the data in its folder stays."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+        keys: Sequence[ProviderKey] = (),
+        recordings: Path | None = None,
+        record: bool = False,
+    ) -> None:
+        """Prepare to start `orrery up` with more variables and arguments.
+
+        Variables of this process that begin with `ORRERY_` are not passed on. With `recordings`, vectors come from
+        that file alone, and no provider is asked; with `record` too, providers are asked and the file is written.
+        """
+        self.data_dir = data_dir
+        self.log_file = data_dir / "up.log"
+        self.token = f"orrery-{secrets.token_urlsafe(24)}"
+        self.url = ""
+        self.keys: tuple[str, ...] = ()
+        self._arguments = tuple(arguments)
+        self._wanted_keys = tuple(keys)
+        self._replays = recordings is not None and not record
+        self._environment = {
+            "ORRERY_ALLOW_PROVIDERS": "deterministic",
+            **_recording(recordings, record),
+            **(environment or {}),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and return once it is ready. Raises `ServerError` with what the server said."""
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        address = f"127.0.0.1:{_free_port()}"
+        command = [sys.executable, "-m", "services.cli", "up", "--data-dir", str(self.data_dir), "--http", address]
+        # Its standard input closes when this process ends, however it does, and then the server ends too.
+        variables = {**_LIFELINE, "ORRERY_TOKEN": self.token}
+        with self.log_file.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command line
+                [*command, *self._arguments],
+                env=self._variables(variables),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C goes to pytest alone, which ends the server after the last teardown.
+                start_new_session=True,
+            )
+        self.url = f"http://{address}"
+        self._wait()
+        self.keys = tuple(key.name for key in self._wanted_keys if self._store(key))
+
+    def stop(self) -> None:
+        """End the server in order; kill it where it does not."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+
+    def __enter__(self) -> "OrreryServer":
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[OrreryDatabase]:
+        """Give an empty keyspace of a new name; it goes with all its collections afterwards."""
+        keyspace = f"test_{secrets.token_hex(8)}"
+        self._command({"createKeyspace": {"name": keyspace}})
+        try:
+            yield OrreryDatabase(self.url, self.token, keyspace, _DATABASE, self.keys)
+        finally:
+            # A test may have ended the server, or it may have failed: what matters then is in its log.
+            if self._process is not None and self._process.poll() is None:
+                self._command({"dropKeyspace": {"name": keyspace}})
+
+    def log(self, since: int = 0) -> str:
+        """Return what the server said, from a byte on; without what says that it is ready."""
+        text = self.log_file.read_bytes()[since:].decode(errors="replace") if self.log_file.exists() else ""
+        return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("orrery: ready"))
+
+    def log_bytes(self) -> int:
+        """Return how much the server has said."""
+        return self.log_file.stat().st_size if self.log_file.exists() else 0
+
+    def _variables(self, more: Mapping[str, str]) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}
+        # A folder `services` of the project, where the tests are run or on the path, is not the one to be found.
+        kept["PYTHONSAFEPATH"] = "1"
+        if "PYTHONPATH" in kept:
+            kept["PYTHONPATH"] = f"{_HOME}{os.pathsep}{kept['PYTHONPATH']}"
+        return {**kept, **self._environment, **more}
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + _START_SECONDS
+        while b"orrery: ready" not in self.log_file.read_bytes():
+            ended = self._process.poll()
+            if ended is not None or time.monotonic() > deadline:
+                how = "was not ready in time" if ended is None else f"ended with status {ended}"
+                raise ServerError(f"orrery up {how}; it said:\n{self.log()}")
+            time.sleep(_POLL_SECONDS)
+
+    def _store(self, key: ProviderKey) -> bool:
+        """Store a key and tell whether it is; it is not where a variable is missing, unless nobody is asked anyway."""
+        missing = [variable for _, variable in key.secrets if not os.environ.get(variable)]
+        if missing and not self._replays:
+            return False
+        named = [f"{secret}={variable}" if secret else variable for secret, variable in key.secrets]
+        command = [sys.executable, "-m", "services.cli", "keys", "add", key.provider, key.name]
+        command += ["--database", _DATABASE, "--data-dir", str(self.data_dir)]
+        done = subprocess.run(  # noqa: S603 - our own command line
+            [*command, *(part for item in named for part in ("--from-env", item))],
+            env=self._variables(dict.fromkeys(missing, _NO_SECRET)),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_CALL_SECONDS,
+            check=False,
+        )
+        # The key may be there from an earlier run in the same folder.
+        if done.returncode and "CREDENTIAL_ALREADY_EXISTS" not in done.stderr:
+            raise ServerError(f"the key {key.name} of {key.provider} was not stored: {done.stderr.strip()}")
+        return True
+
+    def _command(self, command: Mapping[str, Any]) -> None:
+        """Run a command of the database. Raises `ServerError` with the server's error."""
+        headers = {"Content-Type": "application/json", "Token": self.token}
+        request = urllib.request.Request(f"{self.url}/v1", json.dumps(command).encode(), headers)  # noqa: S310
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=_CALL_SECONDS) as response:
+            answer = json.loads(response.read())
+        if "errors" in answer:
+            raise ServerError(f"{next(iter(command))} failed: {answer['errors'][0]['message']}")
+
+
+def _recording(recordings: Path | None, record: bool) -> dict[str, str]:
+    """Return the embedder's variables for vectors that come from a file, or go to it."""
+    if recordings is None:
+        return {}
+    return {
+        "ORRERY_EMBEDDER_CACHE_FILE": str(recordings),
+        "ORRERY_EMBEDDER_CACHE_MODE": "on" if record else "recorded",
+        "ORRERY_EMBEDDER_CACHE_SHARED": "true",
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
