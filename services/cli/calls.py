@@ -1,5 +1,6 @@
 """How commands reach a running service, and how they print what it answers."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from services.runtime.addresses import socket_address
+from services.runtime.channels import open_blocking_channel
 from services.runtime.errors import DataApiError
-from services.runtime.rpc import CHANNEL_OPTIONS, error_from_call
+from services.runtime.rpc import error_from_call
+from services.runtime.tls import CertificateFiles
 
 _CALL_SECONDS = 10.0
 #: Columns of a table that goes to a file or a pipe, where none is to be broken.
@@ -50,7 +53,7 @@ class Running:
     @contextmanager
     def _channel(self) -> Iterator[grpc.Channel]:
         target = self.address or socket_address(self.data_dir, self.service)
-        with grpc.insecure_channel(target, options=CHANNEL_OPTIONS) as channel:
+        with open_blocking_channel(target, CertificateFiles.of_rpcs(os.environ)) as channel:
             try:
                 yield channel
             except grpc.RpcError as failure:

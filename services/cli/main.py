@@ -25,6 +25,7 @@ _COMMANDS = {
     "export": ("services.cli.export", "export_collection"),
     "import": ("services.cli.import_export", "import_export"),
     "keys": ("services.cli.keys", "app"),
+    "certificates": ("services.cli.certificates", "certificates"),
 }
 
 

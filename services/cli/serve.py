@@ -10,15 +10,21 @@ from services.cli.options import Database, DataDir, Http, Limit, LogLevel, NoAut
 from services.runtime.addresses import socket_address
 from services.runtime.lifeline import follow_parent
 from services.runtime.logs import configure_logs
+from services.runtime.tls import CertificateFiles
 
 Listen = Annotated[
     str | None,
     typer.Option(
         "--listen",
         envvar="ORRERY_LISTEN",
-        help="unix:PATH, or HOST:PORT on loopback. By default a socket in the data directory.",
+        help="unix:PATH, or HOST:PORT, on loopback only without TLS. By default a socket in the data directory.",
     ),
 ]
+
+
+def _quiet_grpc() -> None:
+    """Keep gRPC from writing a line for every connection that fails, which whoever can connect could bring about."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def gateway(
@@ -43,6 +49,7 @@ def gateway(
 
     if token is None and not no_auth:
         raise typer.BadParameter("give a token (--token or ORRERY_TOKEN), or --no-auth on loopback")
+    _quiet_grpc()
     configure_logs("gateway", log_level)
     follow_parent()
     limits = override(Limits(), read_limits(limit))
@@ -57,6 +64,7 @@ def gateway(
             Features(vectorize=vectorize),
             store_timeout,
             embedder_timeout,
+            tls=CertificateFiles.of_rpcs(os.environ),
         )
     )
 
@@ -70,6 +78,7 @@ def store(data_dir: DataDir = Path(".orrery/store"), listen: Listen = None, log_
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from services.store.server import StoreSettings, run
 
+    _quiet_grpc()
     configure_logs("store", log_level)
     follow_parent()
     run(StoreSettings.from_environment(listen or socket_address(data_dir, "store"), data_dir, os.environ))
@@ -85,6 +94,7 @@ def embedder(data_dir: DataDir = Path(".orrery/embedder"), listen: Listen = None
     """
     from services.embedder.server import EmbedderSettings, run
 
+    _quiet_grpc()
     configure_logs("embedder", log_level)
     follow_parent()
     run(EmbedderSettings.from_environment(listen or socket_address(data_dir, "embedder"), data_dir, os.environ))

@@ -26,7 +26,7 @@ from services.embedder.upkeep import every
 from services.embedder.upstream import Upstream
 from services.embedder.usage import UsageBook
 from services.runtime.addresses import split_host_port
-from services.runtime.rpc import serve_async
+from services.runtime.servers import RpcSecurity, serve_async
 
 SERVICE_NAMES = tuple(
     service.full_name
@@ -48,9 +48,9 @@ _URL_PREFIX, _URL_SUFFIX = "ORRERY_PROVIDER_", "_URL"
 class EmbedderSettings:
     """How an embedder runs.
 
-    `listen` is `unix:PATH` or HOST:PORT on loopback; credentials are kept in `data_dir`. `master_key` is Base64 of 32
-    bytes; None keeps one in `data_dir`. `credentials_dir` has more credentials, as files. `metrics` is HOST:PORT where
-    Prometheus may ask over HTTP.
+    `listen` is `unix:PATH` or HOST:PORT, on loopback only without TLS (`security`); credentials are kept in
+    `data_dir`. `master_key` is Base64 of 32 bytes; None keeps one in `data_dir`. `credentials_dir` has more
+    credentials, as files. `metrics` is HOST:PORT where Prometheus may ask over HTTP.
     """
 
     listen: str
@@ -60,14 +60,15 @@ class EmbedderSettings:
     settings: Settings = field(default_factory=Settings)
     credentials_dir: Path | None = None
     metrics: str | None = None
+    security: RpcSecurity = field(default_factory=RpcSecurity)
 
     @classmethod
     def from_environment(cls, listen: str, data_dir: Path, environment: Mapping[str, str]) -> "EmbedderSettings":
         """Return settings with what an environment says.
 
         Read are `ORRERY_MASTER_KEY`, `ORRERY_CREDENTIALS_DIR`, `ORRERY_PROVIDER_<ID>_URL`, `ORRERY_PROVIDERS_FILE`,
-        `ORRERY_EMBEDDER_METRICS`, what `settings.load_settings` reads, and, with commas between their parts,
-        `ORRERY_ALLOW_PROVIDERS` and `ORRERY_ALLOW_BASE_URLS`.
+        `ORRERY_EMBEDDER_METRICS`, what `settings.load_settings` and `RpcSecurity` read, and, with commas between
+        their parts, `ORRERY_ALLOW_PROVIDERS` and `ORRERY_ALLOW_BASE_URLS`.
         """
         urls = {
             name.removeprefix(_URL_PREFIX).removesuffix(_URL_SUFFIX): value
@@ -91,6 +92,7 @@ class EmbedderSettings:
             load_settings(environment),
             credentials_dir=Path(mounted) if mounted else None,
             metrics=environment.get("ORRERY_EMBEDDER_METRICS") or None,
+            security=RpcSecurity.from_environment(environment),
         )
 
 
@@ -141,7 +143,7 @@ async def _serve(settings: EmbedderSettings) -> None:
     if directory is not None:
         upkeep.append(asyncio.create_task(every(_DIRECTORY_SECONDS, credentials.reload_directory)))
     try:
-        await serve_async(settings.listen, register, SERVICE_NAMES, stop=stop.wait())
+        await serve_async(settings.listen, register, SERVICE_NAMES, stop=stop.wait(), security=settings.security)
     finally:
         for task in upkeep:
             task.cancel()

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 
 from services.runtime.errors import DataApiError
-from services.runtime.rpc import CHANNEL_OPTIONS, error_from_call
+from services.runtime.rpc import error_from_call
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,3 @@ def embedder_remote(timeout_seconds: float) -> Remote:
             "EMBEDDING_GATEWAY_NOT_AVAILABLE", problem=f"it did not answer within {seconds:g} seconds"
         ),
     )
-
-
-def open_channel(address: str) -> grpc.aio.Channel:
-    """Return a channel to a service at `unix:PATH` or `HOST:PORT`."""
-    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)

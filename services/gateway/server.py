@@ -17,9 +17,10 @@ from services.gateway.app import Application
 from services.gateway.command import Features
 from services.gateway.embedding import Embedding
 from services.gateway.limits import Limits
-from services.gateway.remote import open_channel
 from services.gateway.storage import Storage
 from services.runtime.addresses import check_free, is_loopback, split_host_port
+from services.runtime.channels import open_async_channel
+from services.runtime.tls import CertificateFiles
 
 DEFAULT_KEYSPACE = "default_keyspace"
 
@@ -31,7 +32,8 @@ class GatewaySettings:
     """How a gateway runs.
 
     `http` is HOST:PORT. `store` and `embedder` are addresses of RPC servers. `token` None asks callers for none,
-    which is allowed on loopback only. Timeouts are in seconds, for one call each.
+    which is allowed on loopback only. Timeouts are in seconds, for one call each. `tls` has the certificates to call
+    them with, needed where they are on the network.
     """
 
     store: str
@@ -44,6 +46,7 @@ class GatewaySettings:
     store_timeout_seconds: float = 20.0
     embedder_timeout_seconds: float = 60.0
     health_timeout_seconds: float = 2.0
+    tls: CertificateFiles | None = None
 
 
 def run(settings: GatewaySettings) -> None:
@@ -63,7 +66,10 @@ async def _serve(settings: GatewaySettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_channel(settings.store) as store, open_channel(settings.embedder) as embedder:
+    async with (
+        open_async_channel(settings.store, settings.tls) as store,
+        open_async_channel(settings.embedder, settings.tls) as embedder,
+    ):
         storage = Storage(store, settings.store_timeout_seconds)
         await _ensure_default_keyspace(storage, settings.database)
         application = Application(

@@ -1,4 +1,4 @@
-"""Errors on the wire, and servers and channels with health checks, reflection and one way to fail.
+"""Errors on the wire: what RPC servers make of exceptions, and their callers of statuses.
 
 An error crosses an RPC as a `google.rpc.Status` with one `google.rpc.ErrorInfo`: its reason is the catalogue's
 code, its metadata the details, so that the far side raises the same `DataApiError`.
@@ -8,44 +8,21 @@ from __future__ import annotations
 
 import base64
 import inspect
-import os
-import signal
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from concurrent import futures
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, cast
 
 import grpc
 import structlog
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from services.runtime.addresses import is_loopback
 from services.runtime.errors import DataApiError, catalogue
 
 DOMAIN = "orrery"
 DOCUMENT_IDS = "documentIds"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
-#: A request body may hold 20 MB of JSON, whose vectors may grow when they become float32.
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-MAX_METADATA_BYTES = 256 * 1024
-#: A service that was started again is to be found at once, not after gRPC's own back-off of up to two minutes.
-CHANNEL_OPTIONS = (
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # An error's message travels in trailing metadata three times over, percent-encoded and in Base64.
-    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
-)
-
-#: Threads of a threaded server for health checks and reflection.
-_OTHER_THREADS = 4
+#: How a server tells gRPC's own retries that there is no use in them.
+NO_RETRY = ("grpc-retry-pushback-ms", b"-1")
 
 log = structlog.get_logger(__name__)
 
@@ -86,9 +63,12 @@ def error_from_call(failure: grpc.RpcError) -> DataApiError | None:
 
 
 def abort_arguments(error: DataApiError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
-    """Return what to abort a call with for an error: status, message and trailing metadata."""
+    """Return what to abort a call with for an error: status, message and trailing metadata.
+
+    An error of the catalogue is an answer: calls are made again by themselves (`channels.py`) only where none came.
+    """
     code = getattr(grpc.StatusCode, error.definition.grpc)
-    return code, error.message, ((STATUS_DETAILS_KEY, error_to_status(error).SerializeToString()),)
+    return code, error.message, ((STATUS_DETAILS_KEY, error_to_status(error).SerializeToString()), NO_RETRY)
 
 
 def unexpected_error(method: str, problem: Exception) -> DataApiError:
@@ -98,7 +78,7 @@ def unexpected_error(method: str, problem: Exception) -> DataApiError:
     return error
 
 
-# --- servers ----------------------------------------------------------------
+# --- interceptors of servers ----------------------------------------------------------------
 
 
 class ErrorInterceptor(grpc.ServerInterceptor):
@@ -198,102 +178,3 @@ def _guarded_stream(method: str, handler: Any) -> Any:
         await context.abort(code, message, trailing)
 
     return stream
-
-
-def check_listen_address(address: str) -> None:
-    """Refuse an address that would offer RPCs to the network without authentication.
-
-    Raises `ValueError` for anything but `unix:PATH` and loopback addresses: RPCs have no authentication of
-    their own, so only processes that may open the socket's file, or run on this machine, may call them.
-    """
-    if not address.startswith("unix:") and not is_loopback(address):
-        raise ValueError(
-            f"cannot listen on {address!r}: RPCs carry no authentication, so only unix:PATH and loopback "
-            "addresses such as 127.0.0.1:8182 are allowed"
-        )
-
-
-def _prepare_socket(address: str) -> None:
-    if address.startswith("unix:"):
-        path = Path(address.removeprefix("unix:"))
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        owner = path.parent.stat()
-        if owner.st_uid != os.geteuid() or owner.st_mode & 0o022:
-            raise ValueError(f"cannot listen in {path.parent}: it belongs to, or can be written by, other users")
-        path.unlink(missing_ok=True)
-
-
-def _names(service_names: tuple[str, ...]) -> tuple[str, ...]:
-    return (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-
-
-def serve_threaded(
-    address: str,
-    register: Callable[[grpc.Server], None],
-    service_names: tuple[str, ...],
-    *,
-    on_stop: Callable[[], None],
-    interceptors: Sequence[grpc.ServerInterceptor],
-    grace_seconds: float = 10.0,
-) -> None:
-    """Serve RPCs on threads until SIGTERM or SIGINT, then drain and call `on_stop`.
-
-    `interceptors` come first come first, one that answers errors among them. What they give no pool of its own
-    runs on a few threads.
-
-    Raises `ValueError` for an address that is open to the network, `RuntimeError` when it cannot be bound.
-    """
-    check_listen_address(address)
-    _prepare_socket(address)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    server = grpc.server(
-        futures.ThreadPoolExecutor(max_workers=_OTHER_THREADS, thread_name_prefix="rpc"),
-        interceptors=list(interceptors),
-        options=CHANNEL_OPTIONS,
-    )
-    register(server)
-    checks = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection(_names(service_names), server)
-    server.add_insecure_port(address)
-    server.start()
-    for name in ("", *service_names):
-        checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-    log.info("serving", address=address)
-    stop.wait()
-    checks.enter_graceful_shutdown()
-    server.stop(grace_seconds).wait()
-    on_stop()
-    log.info("stopped")
-
-
-async def serve_async(
-    address: str,
-    register: Callable[[grpc.aio.Server], None],
-    service_names: tuple[str, ...],
-    *,
-    stop: Awaitable[object],
-    grace_seconds: float = 10.0,
-) -> None:
-    """Serve RPCs on the running event loop until `stop` is done, then drain.
-
-    Raises `ValueError` for an address that is open to the network, `RuntimeError` when it cannot be bound.
-    """
-    check_listen_address(address)
-    _prepare_socket(address)
-    server = grpc.aio.server(interceptors=[AsyncErrorInterceptor()], options=CHANNEL_OPTIONS)
-    register(server)
-    checks = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection(_names(service_names), server)
-    server.add_insecure_port(address)
-    await server.start()
-    for name in ("", *service_names):
-        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-    log.info("serving", address=address)
-    await stop
-    await checks.enter_graceful_shutdown()
-    await server.stop(grace_seconds)
-    log.info("stopped")

@@ -9,7 +9,8 @@ from orrery.store.v1 import operations_pb2, operations_pb2_grpc, store_pb2, stor
 
 from services.runtime.admission import Admission, Lane
 from services.runtime.errors import DataApiError
-from services.runtime.rpc import ErrorInterceptor, serve_threaded
+from services.runtime.rpc import ErrorInterceptor
+from services.runtime.servers import RpcSecurity, serve_threaded
 from services.store.engine import Engine
 from services.store.operations import OperationsServicer
 from services.store.requests import RequestLimits
@@ -30,17 +31,19 @@ _STREAMS = 8
 class StoreSettings:
     """How a store runs.
 
-    `listen` is `unix:PATH` or HOST:PORT on loopback; everything it keeps is below `data_dir`.
+    `listen` is `unix:PATH` or HOST:PORT, on loopback only without TLS (`security`); everything it keeps is below
+    `data_dir`.
     """
 
     listen: str
     data_dir: Path
     settings: Settings = field(default_factory=Settings)
+    security: RpcSecurity = field(default_factory=RpcSecurity)
 
     @classmethod
     def from_environment(cls, listen: str, data_dir: Path, environment: Mapping[str, str]) -> "StoreSettings":
         """Return the settings that variables give. Raises `ConfigurationError` for what is not valid."""
-        return cls(listen, data_dir, load_settings(environment))
+        return cls(listen, data_dir, load_settings(environment), RpcSecurity.from_environment(environment))
 
 
 def run(settings: StoreSettings) -> None:
@@ -60,6 +63,7 @@ def run(settings: StoreSettings) -> None:
         register,
         (SERVICE_NAME, OPERATIONS_NAME),
         interceptors=bounds,
+        security=settings.security,
         on_stop=engine.close,
     )
 

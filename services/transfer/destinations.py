@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,9 +18,11 @@ from services.gateway.collection import Collection
 from services.gateway.documents import prepare_document
 from services.gateway.grammar.vector import vector_to_json
 from services.gateway.limits import Limits
-from services.gateway.remote import open_channel, store_remote
+from services.gateway.remote import store_remote
 from services.gateway.storage import collection_of, reference
+from services.runtime.channels import open_async_channel
 from services.runtime.errors import DataApiError
+from services.runtime.tls import CertificateFiles
 from services.transfer.data_api import Patience
 from services.transfer.delivery import Delivery, Result, Stored, item_of
 from services.transfer.errors import TransferError
@@ -61,7 +64,7 @@ class StoreDestination:
         self._limits = Limits()
 
     async def __aenter__(self) -> Self:
-        self._channel = open_channel(self._address)
+        self._channel = open_async_channel(self._address, CertificateFiles.of_rpcs(os.environ))
         self._rpc = store_pb2_grpc.StoreServiceStub(self._channel)
         return self
 

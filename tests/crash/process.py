@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 from orrery.store.v1 import store_pb2_grpc
 
-from services.runtime.rpc import CHANNEL_OPTIONS
+from services.runtime.channels import CHANNEL_OPTIONS
 
 START_SECONDS = 30
 

@@ -26,7 +26,7 @@ from services.embedder.settings import RequestSettings
 from services.embedder.stargate import StargateServicer
 from services.runtime.addresses import socket_address
 from services.runtime.errors import DataApiError
-from services.runtime.rpc import serve_async
+from services.runtime.servers import serve_async
 from tests.conftest import PROVIDER_SECRET
 from tests.live import Orrery
 from tests.stargate_contract import Stub, described, facts

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.runtime.addresses import is_loopback, socket_address, split_host_port
-from services.runtime.rpc import check_listen_address
+from services.runtime.servers import check_listen_address
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,172 @@
+"""Who may call which RPCs: the callers that certificates tell apart, and what a service's operator allows each.
+
+A caller's identity is the SPIFFE id of its certificate or, without one, each of its DNS names.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+import grpc
+import structlog
+from grpc_health.v1 import health
+
+from services.runtime.errors import ConfigurationError, DataApiError
+from services.runtime.rpc import abort_arguments
+
+VARIABLE = "ORRERY_RPC_CALLERS"
+_EVERYTHING = "*"
+#: `Service`, `Service/Method`, or either with the service's whole name.
+_RULE = re.compile(r"\*|[A-Za-z_][\w.]*(?:/[A-Za-z_]\w*)?")
+_HOW = f"{VARIABLE} is IDENTITY=RULES, with commas between callers and | between rules, such as orrery-gateway=*"
+#: Asked by whoever balances calls over several servers.
+_OPEN = f"/{health.SERVICE_NAME}/"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """The rules of each caller, by identity: `*`, or names of services and methods."""
+
+    rules: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a list such as `orrery-gateway=*,loader=StoreService/InsertDocuments|StoreService/FindDocuments`.
+
+        Raises `ConfigurationError` for anything else, and for a caller named twice.
+        """
+        rules: dict[str, frozenset[str]] = {}
+        for entry in filter(None, (part.strip() for part in text.split(","))):
+            identity, separator, allowed = entry.rpartition("=")
+            names = [name.strip() for name in allowed.split("|")]
+            if not separator or not identity or not all(map(_RULE.fullmatch, names)):
+                raise ConfigurationError(f"{entry!r} names no caller with rules: {_HOW}")
+            if identity in rules:
+                raise ConfigurationError(f"{VARIABLE} names {identity!r} twice: join its rules with |")
+            rules[identity] = frozenset(names)
+        if not rules:
+            raise ConfigurationError(f"{VARIABLE} is needed with TLS, for it says who may call what: {_HOW}")
+        return cls(rules)
+
+    def allow(self, identities: Sequence[str], method: str) -> bool:
+        """Tell whether one of some identities may call a method, such as `/orrery.store.v1.StoreService/Embed`."""
+        if method.startswith(_OPEN):
+            return True
+        service, _, name = method.removeprefix("/").partition("/")
+        short = service.rpartition(".")[2]
+        matching = {_EVERYTHING, service, short, f"{service}/{name}", f"{short}/{name}"}
+        return any(matching & self.rules.get(identity, frozenset()) for identity in identities)
+
+    def check(self, method: str, context: Any) -> None:
+        """Refuse a call of a caller that may not make it, and log that.
+
+        Raises `DataApiError`, with `CALLER_NOT_ALLOWED`.
+        """
+        identities = identities_of(context.auth_context())
+        if not self.allow(identities, method):
+            log.warning("call refused", caller=list(identities), method=method, peer=context.peer())
+            raise DataApiError("CALLER_NOT_ALLOWED", caller=" or ".join(identities) or "without a name", method=method)
+
+
+def identities_of(proven: Mapping[str, Sequence[bytes]]) -> tuple[str, ...]:
+    """Return the identities of a caller from what its connection has proven."""
+    values = proven.get("peer_spiffe_id") or proven.get("peer_dns") or ()
+    return tuple(value.decode("utf-8", "replace") for value in values)
+
+
+class CallerInterceptor(grpc.ServerInterceptor):
+    """Lets a threaded server answer only the callers that may make a call. It stands before all others."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler of a call."""
+        handler = cast("Any", continuation(handler_call_details))
+        method = handler_call_details.method
+        if handler is None or method.startswith(_OPEN):
+            return handler
+        answer = _answering(handler)
+
+        def check(context: grpc.ServicerContext) -> None:
+            try:
+                self._callers.check(method, context)
+            except DataApiError as error:
+                code, message, trailing = abort_arguments(error)
+                context.set_trailing_metadata(trailing)
+                context.abort(code, message)
+
+        def call(request: Any, context: grpc.ServicerContext) -> Any:
+            check(context)
+            return answer(request, context)
+
+        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            check(context)
+            yield from answer(request, context)
+
+        wrapped = stream if handler.response_streaming else call
+        # Which threads the answer is to run on is written on it.
+        wrapped.__dict__.update(answer.__dict__)
+        return _like(handler, wrapped)
+
+
+class AsyncCallerInterceptor(grpc.aio.ServerInterceptor):
+    """Lets an asyncio server answer only the callers that may make a call. It stands before all others."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler of a call."""
+        handler = cast("Any", await continuation(handler_call_details))
+        method = handler_call_details.method
+        if handler is None or method.startswith(_OPEN):
+            return handler
+        answer = _answering(handler)
+
+        async def check(context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            try:
+                self._callers.check(method, context)
+            except DataApiError as error:
+                await context.abort(*abort_arguments(error))
+
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            await check(context)
+            return await answer(request, context)
+
+        async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            await check(context)
+            async for response in answer(request, context):
+                yield response
+
+        return _like(handler, stream if inspect.isasyncgenfunction(answer) else call)
+
+
+def _answering(handler: Any) -> Any:
+    return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+
+def _like(handler: Any, answer: Any) -> Any:
+    """Return a handler of the same kind with another answer."""
+    makers = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }
+    make = makers[handler.request_streaming, handler.response_streaming]
+    return make(answer, handler.request_deserializer, handler.response_serializer)
