@@ -6,9 +6,9 @@ from pathlib import PurePosixPath
 
 import msgspec
 import pytest
-from services.runtime.callers import Callers
 
 from services.embedder.settings import Settings as EmbedderSettings
+from services.runtime.callers import Callers
 from services.store.settings import Settings as StoreSettings
 from tests.k8s.manifests import COMPONENTS, OVERLAYS, ROOT, Workload, of_kind, render, selects, workload
 
