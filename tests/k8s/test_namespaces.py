@@ -1,0 +1,245 @@
+"""The production manifests run for real: every pod a host of its own, under load, through a restart of each service.
+
+Commands, variables, mounts, users, ports, probes, names, certificates' names and network policies are those of the
+rendered manifests. What differs from a cluster: kubelet, endpoints, DNS and the gateway's service address are
+`node.py`'s; starting containers are probed more often; limits of memory and CPU are not applied; and texts are embedded
+by the provider `deterministic`, which `ORRERY_ALLOW_PROVIDERS` adds, because there is no internet here.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.cli.certificates import Authority
+from tests.k8s.cluster import NETWORK, SERVICE, Cluster, Pod, why_not
+from tests.k8s.containers import Surroundings, own
+from tests.k8s.manifests import COMPONENTS, of_kind, render, workload
+from tests.k8s.policies import Host, Policies
+
+OVERLAY = "production"
+REPLICAS = {"gateway": 2, "embedder": 2, "store": 1}
+USER = 10001
+COLLECTION = "/v1/default_keyspace/said"
+#: The longest that one request may take while the store is replaced, in seconds: less than the gateway waits for it.
+PAUSE_SECONDS = 20.0
+
+pytestmark = [
+    pytest.mark.namespaces,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif((reason := why_not()) is not None, reason=str(reason)),
+]
+
+
+@dataclass
+class Deployment:
+    """What runs, and how to reach it: `client` is a host outside of the cluster."""
+
+    cluster: Cluster
+    client: Host
+    token: str
+    authority: Authority
+    secrets: Path
+
+    def ask(self, path: str, command: dict[str, Any]) -> dict[str, Any]:
+        """Send a command from the client's host and return the answer."""
+        ca = str(self.secrets / "orrery-http-tls" / "ca.crt")
+        curl = ["curl", "--silent", "--show-error", "--fail", "--max-time", "30", "--cacert", ca]
+        place = f"orrery-gateway:443:{SERVICE}"
+        headers = ["--header", f"Token: {self.token}", "--header", "Content-Type: application/json"]
+        asked = self.cluster.run(
+            self.client,
+            *curl,
+            "--resolve",
+            place,
+            *headers,
+            "--data",
+            json.dumps(command),
+            f"https://orrery-gateway{path}",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        output, problem = asked.communicate(timeout=40)
+        assert asked.returncode == 0, problem
+        return dict(json.loads(output))
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """The production overlay, all pods ready."""
+    folder = tmp_path_factory.mktemp("cluster")
+    kept, claims = folder / "secrets", folder / "claims"
+    authority = Authority.new()
+    for thing in of_kind(render("complete"), "Certificate"):
+        spec = thing["spec"]
+        if "dnsNames" in spec:
+            authority.issue(kept / spec["secretName"], tuple(spec["dnsNames"]), client="client auth" in spec["usages"])
+    for claim in workload(OVERLAY, "store").thing["spec"]["volumeClaimTemplates"]:
+        (claims / claim["metadata"]["name"]).mkdir(parents=True)
+    for path in (kept, claims):
+        own(path, USER)
+    token = secrets.token_urlsafe(24)
+    surroundings = Surroundings(
+        secrets=kept,
+        claims=claims,
+        values={("orrery-token", "token"): token},
+        variables={"ORRERY_ALLOW_PROVIDERS": "deterministic"},
+        resolver=f"{NETWORK}.1",
+        domain="orrery.svc.cluster.local",
+    )
+    objects = render(OVERLAY)
+    (service,) = [each for each in of_kind(objects, "Service") if each["metadata"]["name"] == "orrery-gateway"]
+    with Cluster(folder, surroundings, Policies(objects), service) as cluster:
+        client = Host("client", cluster.address())
+        cluster.add_host(client)
+        pods = [cluster.start(workload(OVERLAY, name)) for name in COMPONENTS for _ in range(REPLICAS[name])]
+        cluster.wait_ready(*pods)
+        yield Deployment(cluster, client, token, authority, kept)
+
+
+class Load:
+    """The load client on its host, from the object's making on."""
+
+    def __init__(self, deployment: Deployment, output: Path) -> None:
+        self._output = output
+        ca = str(deployment.secrets / "orrery-http-tls" / "ca.crt")
+        with output.open("w") as file:
+            self._process = deployment.cluster.run(
+                deployment.client,
+                sys.executable,
+                "-m",
+                "tests.k8s.load_client",
+                "orrery-gateway",
+                SERVICE,
+                "443",
+                ca,
+                COLLECTION,
+                stdin=subprocess.PIPE,
+                stdout=file,
+                env={**os.environ, "TOKEN": deployment.token},
+            )
+
+    def stop(self) -> list[dict[str, Any]]:
+        """End the load and return what became of every attempt."""
+        self._process.communicate(timeout=60)
+        assert self._process.returncode == 0
+        return [json.loads(line) for line in self._output.read_text().splitlines()]
+
+
+def pod_of(deployment: Deployment, component: str) -> Pod:
+    return next(pod for pod in deployment.cluster.pods.values() if pod.workload.component == component)
+
+
+def test_a_container_runs_as_the_manifest_says(deployment: Deployment) -> None:
+    for component in COMPONENTS:
+        process = Path(f"/proc/{pod_of(deployment, component).process.pid}")
+        status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
+        assert status["Uid"].split() == [str(USER)] * 4
+        assert status["NoNewPrivs"] == "1"
+        for capabilities in ("CapEff", "CapPrm", "CapInh", "CapBnd"):
+            assert int(status[capabilities], 16) == 0
+        root = next(line for line in (process / "mountinfo").read_text().splitlines() if line.split()[4] == "/")
+        assert root.split()[5].startswith("ro")
+
+
+def test_policies_hold(deployment: Deployment) -> None:
+    cluster = deployment.cluster
+    pods = {name: pod_of(deployment, name) for name in COMPONENTS}
+    neighbour = Host("neighbour", cluster.address(), pods["store"].host.namespace, {"app": "something-else"})
+    cluster.add_host(neighbour)
+    asked = [
+        (source, target, port)
+        for source in (*(pod.host for pod in pods.values()), neighbour, deployment.client)
+        for target in (pod.host for pod in pods.values())
+        for port in target.ports.values()
+        if source is not target
+    ]
+    policies = Policies(render(OVERLAY))
+    expected = {(s.name, t.name, port): policies.allow(s, t, port) for s, t, port in asked}
+    tried = {(s.name, t.name, port): connect(deployment, s, t, port) for s, t, port in asked}
+    assert {each: process.wait(60) == 0 for each, process in tried.items()} == expected
+    assert sum(expected.values()) == 3, "gateway to store and embedder, and the client to the gateway"
+
+
+def connect(deployment: Deployment, source: Host, target: Host, port: int) -> subprocess.Popen[str]:
+    """Try to connect from one host to another: the process succeeds or fails."""
+    code = f"import socket; socket.create_connection(('{target.address}', {port}), 2)"
+    return deployment.cluster.run(source, sys.executable, "-S", "-c", code, stderr=subprocess.DEVNULL)
+
+
+def test_nobody_calls_an_rpc_without_a_certificate_of_the_authority_and_a_name_that_is_listed(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    store = pod_of(deployment, "store")
+    Authority.new().issue(tmp_path / "foreign", ("orrery-gateway",))
+    deployment.authority.issue(tmp_path / "unlisted", ("somebody",))
+    deployment.authority.issue(tmp_path / "listed", ("orrery-gateway",))
+    # From its own node, which no policy keeps away: certificates alone have to.
+    assert called(deployment, store, None) == "UNAVAILABLE"
+    assert called(deployment, store, tmp_path / "foreign") == "UNAVAILABLE"
+    assert called(deployment, store, tmp_path / "unlisted") == "PERMISSION_DENIED"
+    assert called(deployment, store, tmp_path / "listed") == "OK"
+
+
+def called(deployment: Deployment, pod: Pod, certificate: Path | None) -> str:
+    """Call the store from the node, with a certificate or without TLS, and return the status."""
+    target, authority = (
+        f"{pod.host.address}:{pod.host.ports['rpc']}",
+        deployment.secrets / "orrery-store-tls" / "ca.crt",
+    )
+    arguments = [target, pod.workload.name, str(authority), *([] if certificate is None else [str(certificate)])]
+    asked = deployment.cluster.run(None, sys.executable, "-m", "tests.k8s.caller", *arguments, stdout=subprocess.PIPE)
+    return str(asked.communicate(timeout=30)[0].strip())
+
+
+def test_every_service_is_replaced_under_load_and_nothing_is_lost(
+    deployment: Deployment, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    service = {"provider": "deterministic", "modelName": "hash"}
+    options = {"vector": {"dimension": 32, "service": service}}
+    made = deployment.ask("/v1/default_keyspace", {"createCollection": {"name": "said", "options": options}})
+    assert made["status"] == {"ok": 1}, made
+    windows = {}
+    load = Load(deployment, tmp_path / "attempts")
+    for component in ("gateway", "embedder", "store"):
+        before = set(deployment.cluster.pods)
+        began = time.monotonic()
+        deployment.cluster.roll(component)
+        windows[component] = (began, time.monotonic())
+        assert len(before - set(deployment.cluster.pods)) == REPLICAS[component]
+        time.sleep(1)
+    lines = load.stop()
+
+    writer = pytestconfig.get_terminal_writer()
+    writer.line()
+    failed = [line for line in lines if line["wrong"]]
+    for component, (began, ended) in windows.items():
+        there = [line for line in lines if began <= line["at"] <= ended]
+        bad = [line for line in failed if began <= line["at"] <= ended]
+        slowest = max(line["seconds"] for line in there)
+        writer.line(f"{component} replaced: {len(there)} requests, {len(bad)} failed, the slowest took {slowest:.2f} s")
+        assert len(there) > 20
+        if component != "store":
+            assert not bad
+        assert slowest < PAUSE_SECONDS
+    began, ended = windows["store"]
+    assert not [line for line in failed if not began <= line["at"] <= ended]
+    # Each insert was acknowledged in the end; each is there.
+    acknowledged = {line["id"] for line in lines if line["kind"] == "insert"}
+    found: set[str] = set()
+    state = None
+    while True:
+        page = {} if state is None else {"options": {"pageState": state}}
+        answer = deployment.ask(COLLECTION, {"find": {"projection": {"_id": 1}, **page}})
+        found |= {document["_id"] for document in answer["data"]["documents"]}
+        if (state := answer["data"]["nextPageState"]) is None:
+            break
+    assert found == acknowledged
