@@ -1,6 +1,7 @@
 """One collection: the read path and the write path over its tables and its vector index."""
 
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -60,11 +61,18 @@ _Near = tuple[Row, float | None]
 
 @dataclass(frozen=True, slots=True)
 class NearestSearch:
-    """A search for so many documents nearest to a vector, among all of them."""
+    """A search for documents of a filter by their nearness to a vector: for `limit` of them past the first `skip`."""
 
+    filter: Filter
     order: VectorOrder
     projection: Projection
+    skip: int
     limit: int
+
+    @property
+    def wanted(self) -> int:
+        """How many documents have to be found."""
+        return self.skip + self.limit
 
 
 @dataclass(slots=True)
@@ -163,9 +171,9 @@ class Collection:
     ) -> tuple[list[Found], int | None]:
         """Return documents as projected, and the position to go on after where more follow in storage order."""
         order = selection.order
-        if isinstance(order, VectorOrder) and selection.filter == EVERYTHING:
-            found = self._searches.run(NearestSearch(order, projection, skip + limit), skip + limit)
-            return found[skip:], None
+        if isinstance(order, VectorOrder):
+            search = NearestSearch(selection.filter, order, projection, skip, limit)
+            return self._searches.run(search, id(search.filter)), None
 
         def read(tables: DocumentTables) -> tuple[list[Found], int | None]:
             if order is None:
@@ -177,17 +185,23 @@ class Collection:
         return self._read(read)
 
     def find_nearest(self, searches: Sequence[NearestSearch]) -> list[list[Found]]:
-        """Return the documents nearest to each of some vectors, as projected; all vectors are searched together.
-
-        All searches have the same limit.
-        """
+        """Return what each of some searches with the same filter finds, as projected; they share what they can."""
         self._metrics.searched(len(searches))
 
         def read(tables: DocumentTables) -> list[list[Found]]:
-            queries = np.stack([self._vector(search.order.query) for search in searches])
-            vectors = any(search.projection.shows_vector for search in searches)
-            found = self._nearest(tables, queries, searches[0].limit, vectors=vectors)
-            return [_projected(rows, search.projection) for rows, search in zip(found, searches, strict=True)]
+            selected = self._selected_positions(tables, searches[0].filter)
+            pages: list[list[Found]] = [[]] * len(searches)
+            by_wanted: dict[int, list[int]] = defaultdict(list)
+            for number, search in enumerate(searches):
+                by_wanted[search.wanted].append(number)
+            for wanted, numbers in by_wanted.items():
+                alike = [searches[number] for number in numbers]
+                queries = np.stack([self._vector(search.order.query) for search in alike])
+                vectors = any(search.projection.shows_vector for search in alike)
+                found = self._nearest(tables, queries, wanted, selected, vectors=vectors)
+                for number, search, rows in zip(numbers, alike, found, strict=True):
+                    pages[number] = _projected(rows[search.skip :], search.projection)
+            return pages
 
         return self._read(read)
 
@@ -215,7 +229,7 @@ class Collection:
         order = selection.order
         if isinstance(order, VectorOrder):
             query = self._vector(order.query).reshape(1, -1)
-            selected = None if selection.filter == EVERYTHING else tables.positions_matching(selection.filter)
+            selected = self._selected_positions(tables, selection.filter)
             return self._nearest(tables, query, skip + limit, selected)[0][skip:]
         assert isinstance(order, FieldOrder)
         most = order.max_candidates
@@ -223,6 +237,11 @@ class Collection:
             raise DataApiError("OVERLOADED_SORT_ROW_LIMIT", maxLimit=most)
         rows = tables.ordered(selection.filter, order.fields, skip=skip, limit=limit)
         return [(row, None) for row in rows]
+
+    @staticmethod
+    def _selected_positions(tables: DocumentTables, filter_: Filter) -> Positions | None:
+        """Return the positions that searches are narrowed to; None for all."""
+        return None if filter_ == EVERYTHING else tables.positions_matching(filter_)
 
     def _nearest(
         self,

@@ -117,7 +117,7 @@ class DocumentTables:
         Without `vectors` they are as if they had none, and are read faster.
         """
         sql = f"SELECT {_COLUMNS if vectors else _WITHOUT_VECTOR} FROM documents AS d WHERE d.position = ?"
-        return map(_row, self.connection.executemany(sql, ((position,) for position in positions)))
+        return map(_row, self.connection.executemany(sql, zip(positions)))
 
     def matching(self, filter_: Filter, *, after: int = 0, limit: int) -> Iterator[Row]:
         """Yield the documents that match, in storage order, from the first one after a position; -1 yields all."""

@@ -1,14 +1,14 @@
 """A document as the store keeps it, and how it is addressed: the typed values that pass between modules."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from services.documents.indexing import EVERYTHING, Indexing
 from services.documents.rules import DocumentLimits
 from services.store.vectors.similarity import Metric
 
 
-@dataclass(frozen=True, slots=True)
-class StoredVector:
+class StoredVector(NamedTuple):
     """A vector and how it is shown.
 
     `values` is little-endian float32, empty for a vector that is null. `literal` is the JSON text to show instead
@@ -19,8 +19,7 @@ class StoredVector:
     literal: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A document: its JSON (`_id` first), and what lies beside it. None means absent.
 
     `vectorize` and `lexical` are JSON texts.
@@ -32,8 +31,7 @@ class Record:
     lexical: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A document that was found, and how near it is where it was searched by vector."""
 
     record: Record

@@ -114,7 +114,7 @@ class StoreServicer(store_pb2_grpc.StoreServiceServicer):
         self, request: pb.FindDocumentsTogetherRequest, context: Context
     ) -> pb.FindDocumentsTogetherResponse:
         """Answer several finds."""
-        return pb.FindDocumentsTogetherResponse(outcomes=finds.find_together(self._engine, request.finds))
+        return finds.find_together(self._engine, request.finds)
 
     def StreamDocuments(  # noqa: N802
         self, request: pb.StreamDocumentsRequest, context: Context

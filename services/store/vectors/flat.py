@@ -23,6 +23,8 @@ _FIRST_CAPACITY = 64
 #: Candidates beyond those wanted. Where their scores are too near to tell, four times as many are taken.
 MARGIN = 16
 _WIDER = 4
+#: Selected rows that several queries are compared with at a time: as many as stay in a processor's own cache.
+_BLOCK_ROWS = 512
 
 
 class Ranked(NamedTuple):
@@ -43,6 +45,12 @@ def ranked(positions: Positions, scores: Scores) -> Ranked:
     """Return candidates in order."""
     order = np.lexsort((positions, -scores))
     return Ranked(positions[order], scores[order])
+
+
+def ranked_each(positions: Positions, scores: Scores) -> list[Ranked]:
+    """Return the candidates int64[q, k] of each query, with scores float64[q, k], in order."""
+    order = np.lexsort((positions, -scores))
+    return list(map(Ranked, np.take_along_axis(positions, order, axis=1), np.take_along_axis(scores, order, axis=1)))
 
 
 class FlatIndex:
@@ -120,7 +128,7 @@ class FlatIndex:
         Selected positions without a vector are passed over; none may be repeated.
         """
         slots = None
-        if selected is not None:
+        if selected is not None and len(self):
             slots = self._places.slots_of(selected)
             slots = slots[slots != ABSENT]
         total = len(self) if slots is None else len(slots)
@@ -154,7 +162,7 @@ class FlatIndex:
         """Return the slots int64[count] of the rows nearest to each query float32[q, d], by float32 comparison."""
         if slots is None:
             return nearest_rows(queries, self.rows, count, self.metric)
-        return [nearest_of(query, self._rows, slots, count, self.metric) for query in queries]
+        return nearest_of(queries, self._rows, slots, count, self.metric)
 
     def _decided(self, query: Vectors, rows: Vectors, scores: Scores, limit: int) -> bool:
         """Tell whether no row that was not scanned can be among the `limit` best, for all that float32 rounds off."""
@@ -192,17 +200,29 @@ def nearest_rows(queries: Vectors, rows: Vectors, count: int, metric: Metric) ->
     return [numbers[numbers != ABSENT] for numbers in found]
 
 
-def nearest_of(query: Vectors, rows: Vectors, slots: Slots, count: int, metric: Metric) -> npt.NDArray[np.int64]:
-    """Return the slots int64[min(count, n)], in any order, whose rows are nearest to a query float32[d].
+def nearest_of(
+    queries: Vectors, rows: Vectors, slots: Slots, count: int, metric: Metric
+) -> list[npt.NDArray[np.int64]]:
+    """Return the slots int64[min(count, n)], in any order, whose rows are nearest to each query float32[q, d].
 
-    Rows are compared where they lie: copying the selected ones together took twice as long.
+    Rows are compared where they lie, because copying the selected ones together takes twice as long as one query. Of
+    several queries all are compared with a block of rows before the next one, so that memory is read once.
     """
-    distances, chosen = np.empty(len(slots), np.float32), slots.astype(np.int64)
-    pointers = (faiss.swig_ptr(distances), faiss.swig_ptr(query), faiss.swig_ptr(rows), faiss.swig_ptr(chosen))
-    name = "fvec_L2sqr_by_idx" if metric is Metric.EUCLIDEAN else "fvec_inner_products_by_idx"
-    getattr(faiss, name)(*pointers, len(query), 1, len(slots))
+    chosen = slots.astype(np.int64)
+    if count >= len(chosen):
+        return [chosen] * len(queries)
+    queries = np.ascontiguousarray(queries)
+    scores = np.empty((len(queries), len(chosen)), np.float32)
+    block = _BLOCK_ROWS if len(queries) > 1 else len(chosen)
+    compare = getattr(faiss, "fvec_L2sqr_by_idx" if metric is Metric.EUCLIDEAN else "fvec_inner_products_by_idx")
+    # With more threads the one query of a block would wake the others for nothing.
+    faiss.omp_set_num_threads(1)
+    for start in range(0, len(chosen), block):
+        part = np.tile(chosen[start : start + block], (len(queries), 1))
+        found = np.empty(part.shape, np.float32)
+        places = (faiss.swig_ptr(found), faiss.swig_ptr(queries), faiss.swig_ptr(rows), faiss.swig_ptr(part))
+        compare(*places, queries.shape[1], *part.shape)
+        scores[:, start : start + block] = found
     if metric is not Metric.EUCLIDEAN:
-        np.negative(distances, out=distances)
-    if count >= len(slots):
-        return chosen
-    return np.asarray(chosen[np.argpartition(distances, count - 1)[:count]])
+        np.negative(scores, out=scores)
+    return list(chosen[np.argpartition(scores, count - 1, axis=1)[:, :count]])

@@ -166,8 +166,8 @@ class GraphIndex:
         slots = self.slots_of(positions)
         return np.asarray(slots[slots != ABSENT])
 
-    def search_among(self, query: Vectors, count: int, effort: int, slots: Slots) -> npt.NDArray[np.int64]:
-        """Return the selected slots int64[<= count] nearest to a prepared query float32[d].
+    def search_among(self, queries: Vectors, count: int, effort: int, slots: Slots) -> list[npt.NDArray[np.int64]]:
+        """Return the selected slots int64[<= count] nearest to each prepared query float32[q, d].
 
         A walk meets selected vectors as often as they are among all, so it has to go as much further; where that
         costs more than comparing them all, they are. Both costs are counted in comparisons of vectors.
@@ -175,16 +175,24 @@ class GraphIndex:
         share = len(slots) / max(1, self.slots)
         effort = max(_AMONG_TIMES * effort, count)
         wider = int(effort / max(share, 1e-9))
+        enough = _EXPECTED_SHARE * min(len(slots), effort)
+        found: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)] * len(queries)
+        left = np.arange(len(queries))
         bits: npt.NDArray[np.uint8] | None = None
-        while wider * self._links < len(slots):
+        while len(left) and wider * self._links < len(slots):
             if bits is None:
                 bits = bitmap(slots, self.slots)
-            (found,) = self._walk(query.reshape(1, -1), effort, wider, bits)
-            found = found[found != ABSENT]
-            if len(found) >= _EXPECTED_SHARE * min(len(slots), effort):
-                return np.asarray(found[:count])
+            walked = self._walk(queries[left], effort, wider, bits)
+            met = np.count_nonzero(walked != ABSENT, axis=1)
+            for query, near, size in zip(left.tolist(), walked, met.tolist(), strict=True):
+                found[query] = near[: min(count, size)]
+            left = left[met < enough]
             wider *= 4
-        return self._compare(query, count, slots)
+        if len(left):
+            compared = self._compare(queries[left], count, slots)
+            for query, near in zip(left.tolist(), compared, strict=True):
+                found[query] = near
+        return found
 
     def _walk(
         self, queries: Vectors, count: int, effort: int, bits: npt.NDArray[np.uint8] | None
@@ -195,12 +203,13 @@ class GraphIndex:
         _, found = self.faiss_index.search(np.ascontiguousarray(queries), count, params=parameters)
         return np.asarray(found)
 
-    def _compare(self, query: Vectors, count: int, slots: Slots) -> npt.NDArray[np.int64]:
+    def _compare(self, queries: Vectors, count: int, slots: Slots) -> list[npt.NDArray[np.int64]]:
         rows = self.exact_rows
         if rows is not None:
-            return nearest_of(query, rows, slots, count, self.metric)
-        near = nearest_of(query, self.rows_near(slots), np.arange(len(slots), dtype=np.int32), count, self.metric)
-        return np.asarray(slots[near], np.int64)
+            return nearest_of(queries, rows, slots, count, self.metric)
+        own = np.arange(len(slots), dtype=np.int32)
+        near = nearest_of(queries, self.rows_near(slots), own, count, self.metric)
+        return [np.asarray(slots[numbers], np.int64) for numbers in near]
 
     def rows_near(self, slots: Slots) -> Vectors:
         """Return the vectors float32[n, d] of some slots, as near to what was added as the storage keeps them."""

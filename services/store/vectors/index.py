@@ -9,7 +9,7 @@ graph while vectors are linked into it, which writes need not wait for. Whoever 
 Only the background adds to a graph or exchanges it, so it reads one without a lock.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from services.store.locks import ReadWriteLock
 from services.store.settings import IndexSettings
-from services.store.vectors.flat import NONE_RANKED, FlatIndex, Ranked, ranked
+from services.store.vectors.flat import NONE_RANKED, FlatIndex, Ranked, ranked, ranked_each
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.places import ABSENT, Positions
 from services.store.vectors.recall import NEAREST, Effort
@@ -109,14 +109,14 @@ class VectorIndex:
             tail = self._tail.search(prepared, limit, selected)
             graph = self._graph
             if graph is None or not len(graph):
-                return [self._nearest(found) for found in tail]
+                return self._nearest(tail)
             candidates = self._candidates(graph, prepared, limit, selected)
             # Taken along, because positions and rows may change once the locks are given back.
             positions = [graph.positions[slots] for slots in candidates]
             exact = graph.exact_rows
             rows = None if exact is None else exact[np.concatenate(candidates)]
         near = self._ranked(prepared, positions, rows, stored)
-        return [self._nearest(_merged(ahead, found).first(limit)) for ahead, found in zip(tail, near, strict=True)]
+        return self._nearest([_merged(ahead, found).first(limit) for ahead, found in zip(tail, near, strict=True)])
 
     def _ranked(
         self, queries: Vectors, positions: list[Positions], rows: Vectors | None, stored: StoredVectors
@@ -129,7 +129,7 @@ class VectorIndex:
         count = len(positions[0])
         if count and all(len(near) == count for near in positions):
             scores = exact_scores_of_each(queries, rows.reshape(len(queries), count, -1), self.metric)
-            return [ranked(near, score) for near, score in zip(positions, scores, strict=True)]
+            return ranked_each(np.stack(positions), scores)
         ends = np.cumsum([len(near) for near in positions])
         parts = np.split(rows, ends[:-1])
         return [self._exact(query, near, part) for query, near, part in zip(queries, positions, parts, strict=True)]
@@ -152,10 +152,14 @@ class VectorIndex:
         among = graph.selected_slots(selected)
         if not len(among):
             return [np.empty(0, np.int64)] * len(queries)
-        return [graph.search_among(query, count, effort, among) for query in queries]
+        return graph.search_among(queries, count, effort, among)
 
-    def _nearest(self, found: Ranked) -> Nearest:
-        return Nearest(found.positions, similarity(found.scores, self.metric))
+    def _nearest(self, found: Sequence[Ranked]) -> list[Nearest]:
+        """Return what each query found with similarities, which are computed together."""
+        similarities = similarity(np.concatenate([near.scores for near in found]), self.metric)
+        ends = np.cumsum([len(near.scores) for near in found])
+        parts = np.split(similarities, ends[:-1])
+        return [Nearest(near.positions, part) for near, part in zip(found, parts, strict=True)]
 
     # --- figures ---
 

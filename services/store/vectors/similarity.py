@@ -13,6 +13,8 @@ Vectors = npt.NDArray[np.float32]
 #: Larger is nearer: inner products, or squared distances below zero.
 Scores = npt.NDArray[np.float64]
 
+#: The greatest number that float32 holds.
+_GREATEST = float(np.finfo(np.float32).max)
 #: Rows that are converted to float64 at a time.
 _ROWS = 4096
 
@@ -77,5 +79,4 @@ def similarity(scores: Scores, metric: Metric) -> npt.NDArray[np.float32]:
         result = (1.0 + np.minimum(np.maximum(scores, -1.0), 1.0)) / 2.0
     else:
         result = (1.0 + scores) / 2.0
-    greatest = float(np.finfo(np.float32).max)
-    return np.minimum(np.maximum(result, -greatest), greatest).astype(np.float32)
+    return np.minimum(np.maximum(result, -_GREATEST), _GREATEST).astype(np.float32)

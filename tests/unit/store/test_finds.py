@@ -46,12 +46,19 @@ def filled(engine: Engine, make: Make) -> Engine:
 
 
 EVEN = pb.Filter(condition=pb.Condition(path=pb.Path(segments=["even"]), equals=pb.Value(boolean=True)))
+NOT_EVEN = pb.Filter(negated=EVEN)
+MALFORMED = pb.Filter(condition=pb.Condition())
 FINDS = st.sampled_from(
     [
         request(sort=near(1, 1)),
         request(sort=near(-2, 0)),
         request(sort=near(-2, 0), limit=5),
         request(sort=near(-2, 0), filter=EVEN),
+        request(sort=near(1, 0), filter=EVEN),
+        request(sort=near(1, 0), filter=EVEN, skip=4, limit=2),
+        request(sort=near(1, 0), skip=2),
+        request(sort=near(1, 0), filter=NOT_EVEN, limit=20),
+        request(sort=near(1, 0), filter=MALFORMED),
         request(sort=near(0, 1), projection=pb.Projection(include_vector=True)),
         request("other", sort=near(0, 1)),
         request(filter=EVEN, limit=2),
@@ -83,14 +90,15 @@ def test_each_is_answered_as_it_would_be_alone(filled: Engine) -> None:
     @settings(max_examples=60, deadline=None)
     @given(wanted=st.lists(FINDS, max_size=12))
     def check(wanted: list[pb.FindDocumentsRequest]) -> None:
-        outcomes = find_together(filled, wanted)
+        outcomes = find_together(filled, wanted).outcomes
         assert [read(outcome) for outcome in outcomes] == [told(filled, item) for item in wanted]
 
     check()
 
 
 def test_one_that_fails_does_not_keep_the_others_from_their_answers(filled: Engine) -> None:
-    outcomes = find_together(filled, [request(sort=near(1, 1)), request(sort=near(1, 2, 3)), request(sort=near(0, 0))])
+    wanted = [request(sort=near(1, 1)), request(sort=near(1, 2, 3)), request(sort=near(0, 0))]
+    outcomes = find_together(filled, wanted).outcomes
 
     assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["found", "error", "found"]
     assert read(outcomes[1]) == "INVALID_VECTOR_LENGTH"

@@ -33,13 +33,13 @@ def slow() -> Slow:
 
 
 def run_together(slow: Slow, numbers: Sequence[int], kinds: Sequence[int]) -> list[Future[str]]:
-    """Ask for a number, and for others while that is being answered."""
+    """Ask for a number of kind 0, and for others while that is being answered."""
     queue = Queue(slow.answer)
     with ThreadPoolExecutor(len(numbers) + 1) as threads:
         asked = [threads.submit(queue.run, 1, 0)]
         assert slow.started.wait(10)
         asked += [threads.submit(queue.run, number, kind) for number, kind in zip(numbers, kinds, strict=True)]
-        while len(queue._waiting) < len(numbers):
+        while len(queue) < 1 + len(numbers):
             pass
         slow.go.set()
     return asked
@@ -51,10 +51,19 @@ def test_those_that_wait_are_answered_by_one_call_and_each_has_its_own_answer(sl
     assert slow.calls == [[1], list(range(2, 12))]
 
 
-def test_different_kinds_are_not_mixed(slow: Slow) -> None:
-    asked = run_together(slow, [5, 6, 9, 10], [5, 5, 9, 9])
-    assert [future.result() for future in asked] == ["1", "5", "6", "9", "10"]
-    assert sorted(slow.calls[1:]) == [[5, 6], [9, 10]]
+def test_another_kind_is_not_mixed_and_does_not_wait(slow: Slow) -> None:
+    asked = run_together(slow, [2, 9, 3], [0, 9, 0])
+    assert [future.result() for future in asked] == ["1", "2", "9", "3"]
+    assert sorted(slow.calls[:2]) == [[1], [9]]
+    assert slow.calls[2:] == [[2, 3]]
+
+
+def test_nothing_is_kept_of_a_kind_that_nobody_asks_for(slow: Slow) -> None:
+    slow.go.set()
+    queue = Queue(slow.answer)
+    assert [queue.run(number, kind=number) for number in (3, 4)] == ["3", "4"]
+    assert len(queue) == 0
+    assert not queue._lines
 
 
 def test_no_more_than_so_many_are_answered_by_one_call(slow: Slow) -> None:
