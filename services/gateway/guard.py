@@ -51,7 +51,7 @@ class Guard:
         if scope["type"] != "http":
             return
         answer = _Answer(send, closing=self.draining and scope["http_version"].startswith("1"))
-        with self._connections.request(scope["client"][1]):
+        with self._connections.request(int(scope["client"][1])):
             if not is_clear(scope):
                 await answer.alone(_BAD_REQUEST)
                 return
@@ -112,8 +112,9 @@ class _Answer:
         """Send a part of the answer."""
         if event["type"] == "http.response.start":
             self._started = True
-            if self._closing:
-                event = {**event, "headers": [*event.get("headers", ()), (b"connection", b"close")]}
+            # Instead of what serves it, and in which version.
+            more = [(b"server", b"orrery"), *([(b"connection", b"close")] if self._closing else ())]
+            event = {**event, "headers": [*event.get("headers", ()), *more]}
         await self._send(event)
 
     async def alone(self, status: int) -> None:

@@ -169,6 +169,13 @@ def test_a_connection_that_nobody_uses_is_closed(port: int, begun: bytes) -> Non
     assert heard.seconds < LONG
 
 
+def test_a_connection_that_is_used_stays(live: Orrery, port: int) -> None:
+    requests = [head(live, LENGTH) + BODY] * 8
+    heard = send(port, *requests, pause=SHORT / 4, seconds=SHORT * 2.5)
+
+    assert heard.statuses == [200] * len(requests)
+
+
 def test_a_head_that_comes_byte_by_byte_is_given_up(live: Orrery, port: int) -> None:
     request = head(live, LENGTH)
     heard = send(port, *(request[i : i + 1] for i in range(len(request))), pause=0.5, seconds=LONG)
