@@ -42,12 +42,18 @@ def gateway(
         float, typer.Option(envvar="ORRERY_EMBEDDER_TIMEOUT", help="Seconds for one call, retries included.")
     ] = 60.0,
     vectorize: Annotated[bool, typer.Option(envvar="ORRERY_VECTORIZE", help="Whether texts may be embedded.")] = True,
+    drain: Annotated[
+        float,
+        typer.Option(
+            envvar="ORRERY_DRAIN_SECONDS", min=0, help="Seconds to go on serving, but not as ready, when told to stop."
+        ),
+    ] = 0.0,
     log_level: LogLevel = "info",
 ) -> None:
     """Run the gateway alone: the Data API over HTTP.
 
-    ORRERY_GATEWAY_CONFIG names a file of settings, and ORRERY_GATEWAY_<SECTION>_<NAME> sets one (docs/operations.md,
-    docs/observability.md).
+    ORRERY_GATEWAY_CONFIG names a file of settings, and ORRERY_GATEWAY_<SECTION>_<NAME> sets one; ORRERY_RPC_TLS_CA,
+    _CERT and _KEY, and ORRERY_HTTP_TLS_CERT and _KEY name certificates (docs/operations.md, docs/observability.md).
     """
     from services.gateway.command import Features
     from services.gateway.hosts import host_settings
@@ -74,6 +80,8 @@ def gateway(
             embedder_timeout,
             tls=CertificateFiles.of_rpcs(os.environ),
             hosts=host_settings(domain, region),
+            http_tls=CertificateFiles.of_http(os.environ),
+            drain_seconds=drain,
             settings=load_settings(os.environ),
         )
     )

@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import structlog
 
 from services.gateway.observation import Call, current
 from services.runtime.errors import DataApiError
 from services.runtime.request_context import outgoing_metadata
 from services.runtime.rpc import error_from_call
+
+#: What is wrong between services, and nothing that a caller of the gateway could mend.
+_INTERNAL = frozenset(("CALLER_NOT_ALLOWED",))
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,13 @@ class Remote:
         except grpc.aio.AioRpcError as failure:
             error = error_from_call(failure)
             code = failure.code().name if error is None else error.code
-            if error is not None:
+            if error is not None and error.code not in _INTERNAL:
                 raise error from None
             if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise self.timeout(self.timeout_seconds) from None
-            raise self.unavailable(f"{failure.code().name}: {failure.details()}") from None
+            # Addresses, certificates and rules are the operator's to know.
+            log.warning("call failed", remote=self.name, status=failure.code().name, problem=failure.details())
+            raise self.unavailable(f"the gateway cannot reach it ({failure.code().name})") from None
         finally:
             method_name = type(request).__name__.removesuffix("Request")
             current().calls.append(Call(self.name, method_name, code, time.perf_counter() - started))

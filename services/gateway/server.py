@@ -8,8 +8,6 @@ from typing import Any
 
 import grpc
 import structlog
-from granian.constants import HTTPModes, Interfaces
-from granian.server.embed import Server
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from orrery.store.v1 import store_pb2
 
@@ -20,13 +18,14 @@ from services.gateway.audit import Audit
 from services.gateway.command import Features
 from services.gateway.embedding import Embedding
 from services.gateway.hosts import Hosts
+from services.gateway.http_server import HttpServer
 from services.gateway.limits import Limits
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.observer import Observer
 from services.gateway.pages import Pages
 from services.gateway.settings import Settings
 from services.gateway.storage import Storage
-from services.runtime.addresses import check_free, is_loopback, split_host_port
+from services.runtime.addresses import check_free, is_loopback
 from services.runtime.channels import open_async_channel
 from services.runtime.tls import CertificateFiles
 
@@ -41,7 +40,8 @@ class GatewaySettings:
 
     `http` is HOST:PORT. `store` and `embedder` are addresses of RPC servers. `token` None asks callers for none,
     which is allowed on loopback only. `database` is the one of host names that name none. Timeouts are in seconds, for
-    one call each. `tls` has the certificates to call services with, needed where they are on the network.
+    one call each. `tls` has the certificates to call services with, needed where they are on the network; `http_tls`
+    those of the HTTP port. When told to stop, the gateway serves for `drain_seconds` more.
     """
 
     store: str
@@ -56,6 +56,8 @@ class GatewaySettings:
     health_timeout_seconds: float = 2.0
     tls: CertificateFiles | None = None
     hosts: Hosts = field(default_factory=Hosts)
+    http_tls: CertificateFiles | None = None
+    drain_seconds: float = 0.0
     settings: Settings = field(default_factory=Settings)
 
 
@@ -95,28 +97,13 @@ async def _serve(settings: GatewaySettings) -> None:
             embedding=Embedding(embedder, settings.embedder_timeout_seconds),
             limits=settings.limits,
             features=settings.features,
-            pages=Pages(_readiness({"store": store, "embedder": embedder}, settings.health_timeout_seconds), metrics),
+            pages=Pages(
+                _readiness({"store": store, "embedder": embedder}, settings.health_timeout_seconds, stop), metrics
+            ),
             observer=Observer(metrics, settings.settings.log),
         )
-        host, port = split_host_port(settings.http)
-        server = Server(
-            application,
-            address=host,
-            port=port,
-            interface=Interfaces.ASGI,
-            http=HTTPModes.auto,
-            websockets=False,
-            backlog=1024,
-            log_enabled=False,
-        )
-        serving = asyncio.create_task(server.serve())
-        stopping = asyncio.create_task(stop.wait())
-        log.info("serving", address=settings.http)
-        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if not serving.done():
-            server.stop()  # type: ignore[no-untyped-call]
-        stopping.cancel()
-        await serving
+        server = HttpServer(application, settings.http, settings.settings.http, settings.http_tls)
+        await server.serve(stop, settings.drain_seconds)
         following.cancel()
         log.info("stopped")
 
@@ -131,9 +118,9 @@ async def _ensure_default_keyspace(storage: Storage, database: str) -> None:
 
 
 def _readiness(
-    channels: Mapping[str, grpc.aio.Channel], timeout_seconds: float
+    channels: Mapping[str, grpc.aio.Channel], timeout_seconds: float, stop: asyncio.Event
 ) -> Callable[[], Awaitable[Mapping[str, bool]]]:
-    """Return what asks services for their health, all at once."""
+    """Return what asks services for their health, all at once; once it is to stop, the gateway is not ready either."""
     # The stub's methods are set on the instance, where the type stubs do not show them.
     stubs: dict[str, Any] = {name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()}
 
@@ -146,6 +133,7 @@ def _readiness(
 
     async def ready() -> Mapping[str, bool]:
         answers = await asyncio.gather(*map(check, stubs.values()))
-        return dict(zip(stubs, answers, strict=True))
+        services = dict(zip(stubs, answers, strict=True))
+        return {**services, "gateway": False} if stop.is_set() else services
 
     return ready

@@ -10,7 +10,24 @@ from typing import Annotated, Literal
 import msgspec
 
 from services.runtime import settings as runtime_settings
-from services.runtime.settings import NotNegative, PositiveFloat, Section
+from services.runtime.settings import NotNegative, Positive, PositiveFloat, Section
+
+
+class HttpSettings(Section, frozen=True):
+    """What callers may take of the HTTP port."""
+
+    connections: Positive = 1024
+    """How many connections are served; more wait to be accepted."""
+    header_bytes: Annotated[int, msgspec.Meta(ge=8192, le=1024 * 1024)] = 64 * 1024
+    """How long the head of a request may be, with its first line: 431 beyond. It may have 100 headers."""
+    idle_seconds: PositiveFloat = 75.0
+    """How long a connection may be open without a request under way, the time to send a request's head included."""
+    body_seconds: PositiveFloat = 30.0
+    """How long a body may take to come, and its next part: 408 beyond. Large ones have more time:"""
+    body_bytes_per_second: Positive = 10_000
+    """for so many bytes that have come, a second more."""
+    stop_seconds: PositiveFloat = 30.0
+    """How long requests under way have for their answers when the gateway stops."""
 
 
 class AccessSettings(Section, frozen=True):
@@ -63,6 +80,7 @@ class MetricsSettings(Section, frozen=True):
 class Settings(Section, frozen=True):
     """All settings, by section."""
 
+    http: HttpSettings = HttpSettings()
     access: AccessSettings = AccessSettings()
     rates: RateSettings = RateSettings()
     audit: AuditSettings = AuditSettings()

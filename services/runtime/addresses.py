@@ -35,21 +35,29 @@ def split_host_port(address: str) -> tuple[str, int]:
 
 
 def check_free(address: str) -> None:
-    """Refuse an address HOST:PORT that something listens on already.
+    """Refuse an address HOST:PORT that something listens on already. Raises `ConfigurationError`."""
+    bind(address).close()
 
-    The HTTP server would share the port with it, each answering some of the requests. Raises `ConfigurationError`.
+
+def bind(address: str) -> socket.socket:
+    """Return a socket that has an address HOST:PORT to itself and does not listen yet.
+
+    Raises `ConfigurationError` when it cannot be had.
     """
     host, port = split_host_port(address)
     family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
+    bound = socket.socket(family, kind, protocol)
+    try:
         # A port whose last connections are still being taken down is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(place)
-        except OSError as problem:
-            raise ConfigurationError(
-                f"cannot listen on {address}: {problem.strerror}. Stop what listens there, or give another address"
-            ) from None
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.bind(place)
+    except OSError as problem:
+        bound.close()
+        raise ConfigurationError(
+            f"cannot listen on {address}: {problem.strerror}. Stop what listens there, or give another address"
+        ) from None
+    return bound
 
 
 def is_loopback(address: str) -> bool:
