@@ -82,3 +82,13 @@ def test_databases_and_tokens_outlive_a_restart(server: Orrery, operator: Operat
     server.start()
 
     assert Client(server.url, f"{database}.localhost", token).keyspaces()[1] == "default_keyspace"
+
+
+def test_a_drop_without_the_embedder_is_finished_by_the_server(server: Orrery, operator: Operator) -> None:
+    operator.create("alone")
+
+    dropped = server.command("databases", "drop", "alone", "--yes", "--embedder", "127.0.0.1:1")
+
+    assert (dropped.returncode, dropped.stdout) == (0, "dropped database alone\n")
+    assert "a gateway that runs takes it out of their scopes" in dropped.stderr
+    eventually(lambda: "alone" not in operator.names())
