@@ -7,6 +7,7 @@ import grpc
 from orrery.store.v1 import access_pb2 as pb
 from orrery.store.v1 import access_pb2_grpc
 
+from services.runtime.callers import identities_of
 from services.runtime.errors import DataApiError
 from services.runtime.roles import Role
 from services.store.access import Access, Database, Token
@@ -19,8 +20,8 @@ Context = grpc.ServicerContext
 def certificate_name(context: Context) -> str:
     """Return the names in the certificate of whoever calls, or that there is none."""
     # The type stubs take the values for single ones.
-    properties = cast("Mapping[str, Sequence[bytes]]", context.auth_context() or {})
-    return b" ".join(properties.get("x509_subject_alternative_name", ())).decode("utf-8", "replace") or "rpc"
+    proven = cast("Mapping[str, Sequence[bytes]]", context.auth_context())
+    return " ".join(identities_of(proven)) or "rpc"
 
 
 class AccessServicer(access_pb2_grpc.AccessServiceServicer):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.access.operating import Operator
 from tests.clients import toolchains
 from tests.live import Orrery
 from tests.upstream.server import Upstream
@@ -42,8 +43,8 @@ CLIENTS: dict[str, tuple[Callable[[], list[str]], str]] = {
 }
 
 
-def run(command: list[str], orrery: Orrery, provider: str, environment: str) -> list[Any]:
-    """Run a sample and return the JSON lines that it printed."""
+def run(command: list[str], orrery: Orrery, provider: str, environment: str, **more: str) -> list[Any]:
+    """Run a sample, with variables of its own, and return the JSON lines that it printed."""
     settings = {
         **{name: value for name, value in os.environ.items() if name != "ORRERY_TOKEN"},
         **SCENARIO,
@@ -54,6 +55,7 @@ def run(command: list[str], orrery: Orrery, provider: str, environment: str) -> 
         "KEY_NAME": "test-key",
         "COLLECTION": f"sample_{provider}",
         "ENVIRONMENT": environment,
+        **more,
     }
     done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -114,3 +116,29 @@ def test_every_method_of_typescripts_collection(part: str, orrery: Orrery) -> No
     program = toolchains.typescript(f"every_{part}.ts")
 
     assert run(program, orrery, "huggingface", "hcd") == [{"done": True}]
+
+
+def test_databases_by_their_host_names_with_tokens_of_their_own(orrery: Orrery) -> None:
+    operator = Operator(orrery)
+    first, second = "first-shop", "second-shop"
+    for name in (first, second):
+        operator.create(name)
+    places = {
+        "FIRST_URL": orrery.url.replace("127.0.0.1", f"{first}.localhost"),
+        "SECOND_URL": orrery.url.replace("127.0.0.1", f"{second}.localhost"),
+        "NO_URL": orrery.url.replace("127.0.0.1", "none.localhost"),
+        "FIRST_TOKEN": operator.token(first),
+        "SECOND_TOKEN": operator.token(second),
+        "READ_TOKEN": operator.token(first, role="read"),
+    }
+    program = toolchains.python("python_astrapy_2", "databases.py")
+
+    (result,) = run(program, orrery, "huggingface", "hcd", **places)
+
+    assert (result["first"], result["second"], result["read"]) == (["first"], ["second"], 30)
+    assert result["keyspaces"] == [["default_keyspace", "more"], ["default_keyspace"]]
+    assert result["read_only"] == [401, "UNAUTHORIZED_ACCESS"]
+    assert result["wrong_database"] == result["no_database"] == [401, "UNAUTHENTICATED_REQUEST"]
+    for name in (first, second):
+        operator.begin_drop(name)
+    operator.close()
