@@ -9,8 +9,8 @@ import grpc
 
 from services.gateway.observation import Call, current
 from services.runtime.errors import DataApiError
-from services.runtime.request_context import outgoing_metadata
 from services.runtime.rpc import error_from_call
+from services.runtime.traces import outgoing_metadata, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,11 @@ class Remote:
 
         Raises `DataApiError`: the service's own, or that it is unavailable or too slow.
         """
+        called = type(request).__name__.removesuffix("Request")
+        with span(f"{self.name}.{called}", "client", rpc__system="grpc", rpc__method=called):
+            return await self._call(method, request, called)
+
+    async def _call(self, method: Callable[..., Any], request: object, called: str) -> Any:
         code, started = "OK", time.perf_counter()
         try:
             # Waiting for the connection bridges the moment in which a service is restarted.
@@ -45,8 +50,7 @@ class Remote:
                 raise self.timeout(self.timeout_seconds) from None
             raise self.unavailable(f"{failure.code().name}: {failure.details()}") from None
         finally:
-            method_name = type(request).__name__.removesuffix("Request")
-            current().calls.append(Call(self.name, method_name, code, time.perf_counter() - started))
+            current().calls.append(Call(self.name, called, code, time.perf_counter() - started))
 
 
 def store_remote(timeout_seconds: float) -> Remote:
