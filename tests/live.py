@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 
@@ -23,7 +24,8 @@ def free_port() -> int:
 class Orrery:
     """`orrery up`, started with the object and stopped with it.
 
-    `token` None makes one and passes it by the environment; with `own_token` the server makes and keeps its own.
+    What the services log goes to the file `log` where one is given. `token` None makes one and passes it by the
+    environment; with `own_token` the server makes and keeps its own.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Orrery:
         environment: Mapping[str, str] | None = None,
         arguments: tuple[str, ...] = (),
         own_token: bool = False,
+        log: Path | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -41,6 +44,7 @@ class Orrery:
         if not own_token:
             self.environment["ORRERY_TOKEN"] = self.token
         self.arguments = arguments
+        self.log = log
         self.lines: list[str] = []
         self.start()
 
@@ -48,9 +52,10 @@ class Orrery:
         """Start the server and wait until it is ready."""
         address = self.url.removeprefix("http://")
         command = [sys.executable, "-m", "services.cli", "up", "--data-dir", str(self.data_dir), "--http", address]
-        self.process = subprocess.Popen(
-            [*command, *self.arguments], env=self.environment, stdout=subprocess.PIPE, text=True
-        )
+        with nullcontext() if self.log is None else self.log.open("a") as errors:
+            self.process = subprocess.Popen(
+                [*command, *self.arguments], env=self.environment, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.strip())

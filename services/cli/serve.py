@@ -11,6 +11,7 @@ from services.runtime.addresses import socket_address
 from services.runtime.lifeline import follow_parent
 from services.runtime.logs import configure_logs
 from services.runtime.tls import CertificateFiles
+from services.runtime.traces import configure_traces
 
 Listen = Annotated[
     str | None,
@@ -65,6 +66,7 @@ def gateway(
         raise typer.BadParameter("give a token (--token or ORRERY_TOKEN), or --no-auth on loopback")
     _quiet_grpc()
     configure_logs("gateway", log_level)
+    configure_traces("gateway", os.environ)
     follow_parent()
     limits = override(Limits(), read_limits(limit))
     run(
@@ -98,6 +100,7 @@ def store(data_dir: DataDir = Path(".orrery/store"), listen: Listen = None, log_
 
     _quiet_grpc()
     configure_logs("store", log_level)
+    configure_traces("store", os.environ)
     follow_parent()
     run(StoreSettings.from_environment(listen or socket_address(data_dir, "store"), data_dir, os.environ))
 
@@ -114,5 +117,6 @@ def embedder(data_dir: DataDir = Path(".orrery/embedder"), listen: Listen = None
 
     _quiet_grpc()
     configure_logs("embedder", log_level)
+    configure_traces("embedder", os.environ)
     follow_parent()
     run(EmbedderSettings.from_environment(listen or socket_address(data_dir, "embedder"), data_dir, os.environ))

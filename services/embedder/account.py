@@ -9,6 +9,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import structlog
@@ -23,6 +24,7 @@ from services.embedder.settings import Settings
 from services.embedder.too_long import shorter
 from services.runtime.errors import DataApiError
 from services.runtime.rpc import unexpected_error
+from services.runtime.traces import Span, shared_context, span
 
 log = structlog.get_logger(__name__)
 
@@ -177,7 +179,9 @@ class Account:
         self.pace.sent(batch.tokens)
         for text in batch.texts:
             text.attempts += 1
-        task = asyncio.get_running_loop().create_task(self._request(lane, batch, now))
+        # It belongs to all who wait for it, not to the one whose task happens to send it.
+        context = shared_context([call.origin for text in batch.texts for call, _ in text.waiters if not call.gone])
+        task = asyncio.get_running_loop().create_task(self._request(lane, batch, now), context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -186,7 +190,10 @@ class Account:
         estimate = batch.tokens
         outcome: Answer | Failure
         try:
-            reply = await lane.ask([text.sent for text in batch.texts], max(0.001, seconds))
+            with self._span(lane, len(batch.texts)) as traced:
+                reply = await lane.ask([text.sent for text in batch.texts], max(0.001, seconds))
+                if isinstance(reply.outcome, Failure):
+                    traced.failed(reply.outcome.error.code)
             outcome, notice = reply.outcome, reply.notice
         except Exception as problem:  # noqa: BLE001 - the last resort, logged and answered
             outcome, notice = Failure(unexpected_error(f"the request to {self.provider}", problem)), None
@@ -208,6 +215,15 @@ class Account:
         finally:
             # Whatever happened to this one, others wait.
             self._pump()
+
+    def _span(self, lane: Lane, texts: int) -> AbstractContextManager[Span]:
+        return span(
+            f"request {self.provider}",
+            "client",
+            gen_ai__provider__name=self.provider,
+            gen_ai__request__model=lane.model.model.name,
+            orrery__texts=texts,
+        )
 
     # --- answers ---
 

@@ -12,6 +12,7 @@ from services.embedder.entries import Purpose
 from services.embedder.providers.wire import Float32
 from services.embedder.secret import Secret
 from services.runtime.errors import DataApiError
+from services.runtime.traces import origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Outcome:
 class PendingCall:
     """One caller's texts on their way. `deadline` is in `time.monotonic` seconds."""
 
-    __slots__ = ("database", "deadline", "done", "gone", "missing", "outcome", "partial", "purpose", "texts")
+    __slots__ = ("database", "deadline", "done", "gone", "missing", "origin", "outcome", "partial", "purpose", "texts")
 
     def __init__(
         self, database: str, purpose: Purpose, count: int, dimension: int, deadline: float, *, partial: bool = False
@@ -85,6 +86,7 @@ class PendingCall:
         self.partial = partial
         self.outcome = Outcome(np.zeros((count, dimension), np.float32), np.zeros(count, np.int64))
         self.missing = count
+        self.origin = origin()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.texts: list[Text] = []
         #: Nobody waits any more: what is not sent yet need not be.

@@ -28,6 +28,7 @@ from services.embedder.usage import UsageBook
 from services.runtime.metrics import serve_metrics
 from services.runtime.rpc_observation import AsyncObservingInterceptor, CallObserver
 from services.runtime.servers import RpcSecurity, serve_async
+from services.runtime.traces import Attribute
 
 SERVICE_NAMES = tuple(
     service.full_name
@@ -102,7 +103,7 @@ def _parts(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def describe(request: Any) -> dict[str, object]:
+def describe(request: Any) -> dict[str, Attribute | None]:
     """Return what a log line may say of a request: whose it is, and how many texts it brings."""
     embed = request.embed if isinstance(request, embedder_pb2.EmbedStreamRequest) else request
     if not isinstance(embed, embedder_pb2.EmbedRequest):

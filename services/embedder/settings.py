@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from services.runtime import settings as runtime_settings
-from services.runtime.settings import NotNegative, Positive, PositiveFloat, Section, Share
+from services.runtime.settings import NotNegativeFloat, Positive, PositiveFloat, Section, Share
 
 
 class RequestSettings(Section, frozen=True):
@@ -121,7 +121,7 @@ class Failover(Section, frozen=True):
 class LogSettings(Section, frozen=True):
     """What is logged."""
 
-    slow_milliseconds: NotNegative = 10_000
+    slow_milliseconds: NotNegativeFloat = 10_000.0
     """From which duration on a call is logged as slow, without its content; 0 logs none."""
 
 

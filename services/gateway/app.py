@@ -23,6 +23,7 @@ from services.gateway.pages import Pages
 from services.gateway.storage import Storage
 from services.runtime.errors import DataApiError
 from services.runtime.roles import Role
+from services.runtime.traces import TRACE_HEADER, span
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -74,10 +75,11 @@ class Application:
         if page is not None:
             await _send(send, page.status, page.body, page.headers)
             return
-        observed = self.observer.began(self.access.default, headers)
-        status, body, more = await self._respond(scope, receive, headers)
-        await _send(send, status, body, (*more, _JSON) if body else more)
-        self.observer.answered(observed, scope, status, len(body))
+        with span("HTTP", "server", headers.get(TRACE_HEADER.encode(), b"").decode("latin-1")) as traced:
+            observed = self.observer.began(self.access.default, headers, traced)
+            status, body, more = await self._respond(scope, receive, headers)
+            await _send(send, status, body, (*more, _JSON) if body else more)
+            self.observer.answered(observed, scope, status, len(body))
 
     async def _respond(self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Response:
         path = scope["path"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +11,8 @@ from orrery.store.v1 import store_pb2
 from services.gateway.observation import Call, current
 from services.gateway.remote import Remote
 from services.runtime.errors import DataApiError
-from services.runtime.request_context import REQUEST_ID
 from services.runtime.rpc import status_to_error
+from services.runtime.traces import Origin, origin, shared_context
 
 #: Calls that are under way before others are gathered.
 _UNDER_WAY = 2
@@ -29,7 +28,7 @@ class _Waiting:
     response: "asyncio.Future[store_pb2.FindDocumentsResponse]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
-    request_id: str = field(default_factory=REQUEST_ID.get)
+    origin: Origin = field(default_factory=origin)
 
 
 class FindGathering:
@@ -85,8 +84,7 @@ class FindGathering:
         if batch:
             self._under_way += 1
             # It belongs to all of these requests, not to the one whose task happens to send it.
-            context = Context()
-            context.run(REQUEST_ID.set, ",".join(filter(None, (waiting.request_id for waiting in batch))))
+            context = shared_context([waiting.origin for waiting in batch])
             call = asyncio.create_task(self._together(batch), context=context)
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)

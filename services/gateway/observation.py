@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from services.gateway.traits import NO_TRAITS, Traits, traits
+from services.runtime.traces import NO_SPAN, Span
 
 if TYPE_CHECKING:
     from services.gateway.collection import Collection
@@ -39,10 +40,11 @@ class Observation:
 
     `path_names` is how many names its path has below `/v1`, None where the path is not there. `command` and `fields`
     are None until the body is understood, `collection` until it is known. `written_bytes` are of documents that were
-    sent to be stored whole.
+    sent to be stored whole. `span` is its place in a trace.
     """
 
     database: str = ""
+    span: Span = NO_SPAN
     keyspace: str = ""
     name: str = ""
     path_names: int | None = None

@@ -19,6 +19,7 @@ from services.gateway.observation import Observation, observe
 from services.gateway.settings import LogSettings
 from services.gateway.traits import shape
 from services.runtime.request_context import HEADER, REQUEST_ID, request_id
+from services.runtime.traces import NO_SPAN, Span
 
 _NOT_APPLICABLE = "NA"
 _REQUEST_ID = HEADER.encode()
@@ -39,10 +40,10 @@ class Observer:
     metrics: GatewayMetrics = field(default_factory=GatewayMetrics)
     settings: LogSettings = LogSettings()  # noqa: RUF009 - it is frozen
 
-    def began(self, database: str, headers: Mapping[bytes, bytes]) -> Observation:
+    def began(self, database: str, headers: Mapping[bytes, bytes], span: Span = NO_SPAN) -> Observation:
         """Return the observation of a request whose answering the running task begins."""
         REQUEST_ID.set(request_id(headers.get(_REQUEST_ID, b"").decode("latin-1")))
-        observed = Observation(database)
+        observed = Observation(database, span)
         observe(observed)
         return observed
 
@@ -53,6 +54,16 @@ class Observer:
         uri = _TEMPLATES[names] if names is not None else "NOT_FOUND"
         method = scope["method"] if scope["method"] in _METHODS else _OTHER_METHOD
         self.metrics.request(observed, method, uri, status, seconds)
+        if observed.span.wanted:
+            observed.span.name(f"{method} {uri}")
+            observed.span.set(
+                http__request__method=method,
+                http__route=uri,
+                http__response__status_code=status,
+                orrery__request_id=REQUEST_ID.get(),
+            )
+            if status >= 500:
+                observed.span.failed(str(status))
         if self.settings.access:
             client = scope.get("client")
             log.info(
@@ -70,6 +81,8 @@ class Observer:
         seconds = time.perf_counter() - observed.started
         if observed.command is not None:
             self.metrics.command(observed, answer, seconds)
+        if observed.span.wanted:
+            self._trace(observed, answer)
         wanted = self.settings.commands
         if wanted == "all" or (wanted == "errors" and answer.errors):
             log.info("command", **self._command(observed, answer, seconds))
@@ -77,6 +90,19 @@ class Observer:
             if observed.command is not None:
                 self.metrics.slow(observed)
             log.warning("slow command", **self._command(observed, answer, seconds), **_asked(observed))
+
+    def _trace(self, observed: Observation, answer: Answer) -> None:
+        observed.span.set(
+            orrery__command=observed.command,
+            orrery__database=observed.database or None,
+            orrery__keyspace=observed.keyspace or None,
+            orrery__collection=observed.name or None,
+            orrery__documents_received=observed.traits.documents,
+            orrery__documents_returned=answer.documents()[0],
+            orrery__sort_type=observed.traits.sort_type,
+        )
+        if answer.errors:
+            observed.span.failed(answer.errors[0].code)
 
     def _command(self, observed: Observation, answer: Answer, seconds: float) -> dict[str, object]:
         """Return the members of a command's line: the reference's, and durations."""

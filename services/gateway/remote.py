@@ -10,8 +10,8 @@ import structlog
 
 from services.gateway.observation import Call, current
 from services.runtime.errors import DataApiError
-from services.runtime.request_context import outgoing_metadata
 from services.runtime.rpc import error_from_call
+from services.runtime.traces import outgoing_metadata, span
 
 #: What is wrong between services, and nothing that a caller of the gateway could mend.
 _INTERNAL = frozenset(("CALLER_NOT_ALLOWED",))
@@ -36,6 +36,11 @@ class Remote:
 
         Raises `DataApiError`: the service's own, or that it is unavailable or too slow.
         """
+        called = type(request).__name__.removesuffix("Request")
+        with span(f"{self.name}.{called}", "client", rpc__system="grpc", rpc__method=called):
+            return await self._call(method, request, called)
+
+    async def _call(self, method: Callable[..., Any], request: object, called: str) -> Any:
         code, started = "OK", time.perf_counter()
         try:
             # Waiting for the connection bridges the moment in which a service is restarted.
@@ -53,8 +58,7 @@ class Remote:
             log.warning("call failed", remote=self.name, status=failure.code().name, problem=failure.details())
             raise self.unavailable(f"the gateway cannot reach it ({failure.code().name})") from None
         finally:
-            method_name = type(request).__name__.removesuffix("Request")
-            current().calls.append(Call(self.name, method_name, code, time.perf_counter() - started))
+            current().calls.append(Call(self.name, called, code, time.perf_counter() - started))
 
 
 def store_remote(timeout_seconds: float) -> Remote:

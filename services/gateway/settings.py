@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from services.runtime import settings as runtime_settings
-from services.runtime.settings import NotNegative, Positive, PositiveFloat, Section
+from services.runtime.settings import NotNegativeFloat, Positive, PositiveFloat, Section
 
 
 class HttpSettings(Section, frozen=True):
@@ -64,7 +64,7 @@ class LogSettings(Section, frozen=True):
 
     commands: Literal["errors", "all", "none"] = "errors"
     """Which commands have a line: those that end with errors, all, or none."""
-    slow_milliseconds: NotNegative = 1_000
+    slow_milliseconds: NotNegativeFloat = 1_000.0
     """From which duration on a command is logged as slow, with the shape of what it asked for; 0 logs none."""
     access: bool = False
     """Whether every HTTP request has a line."""

@@ -8,6 +8,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from services.runtime.request_context import REQUEST_ID
+from services.runtime.traces import trace_ids
 
 
 def configure_logs(service: str, level: str = "info") -> None:
@@ -42,6 +43,7 @@ def _context(service: str) -> Callable[[WrappedLogger, str, EventDict], EventDic
         event["service"] = service
         if given := REQUEST_ID.get():
             event["request_id"] = given
+        event.update(trace_ids())
         return event
 
     return add

@@ -23,12 +23,6 @@ def request_id(given: str) -> str:
     return given if _WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
 
 
-def outgoing_metadata() -> tuple[tuple[str, str], ...]:
-    """Return what RPCs that the running task makes carry along."""
-    given = REQUEST_ID.get()
-    return ((HEADER, given),) if given else ()
-
-
 def received_ids(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     """Return the ids that an RPC came with, commas between them; empty for none that are well-formed."""
     for key, value in metadata:

@@ -20,13 +20,14 @@ from services.runtime.errors import DataApiError
 from services.runtime.metrics import CallMetrics
 from services.runtime.request_context import REQUEST_ID, received_ids
 from services.runtime.rpc import unexpected_error
+from services.runtime.traces import Attribute, received_trace, span
 
 #: Methods of gRPC itself: health checks and reflection.
 _OTHERS = "/grpc."
 
 log = structlog.get_logger(__name__)
 
-Describe = Callable[[Any], dict[str, object]]
+Describe = Callable[[Any], dict[str, Attribute | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,16 @@ class CallObserver:
 
         An exception that nobody foresaw is logged here, where the id is bound, and comes out as the error to answer.
         """
-        REQUEST_ID.set(received_ids(context.invocation_metadata() or ()))
+        metadata = context.invocation_metadata() or ()
+        REQUEST_ID.set(received_ids(metadata))
         code, started = "OK", time.perf_counter()
+        name = method.rpartition("/")[2]
         try:
-            yield
+            with span(method[1:], "server", received_trace(metadata), rpc__system="grpc", rpc__method=name) as traced:
+                if traced.wanted:
+                    described = self.describe(request)
+                    traced.set(**{f"orrery__{name}": value for name, value in described.items()})
+                yield
         except DataApiError as error:
             code = error.code
             raise
@@ -63,7 +70,6 @@ class CallObserver:
             raise
         finally:
             seconds = time.perf_counter() - started
-            name = method.rpartition("/")[2]
             self.metrics.answered(name, code, seconds)
             if 0 < self.slow_seconds <= seconds:
                 said = self.describe(request)

@@ -21,6 +21,7 @@ from services.runtime.metrics import serve_metrics
 from services.runtime.rpc import ErrorInterceptor
 from services.runtime.rpc_observation import CallObserver, ObservingInterceptor
 from services.runtime.servers import RpcSecurity, serve_threaded
+from services.runtime.traces import Attribute
 from services.store.access import Access
 from services.store.access_service import AccessServicer
 from services.store.engine import Engine
@@ -116,9 +117,9 @@ def admission_lanes(settings: AdmissionSettings) -> Mapping[str, Lane]:
     return lanes
 
 
-def describe(request: Any) -> dict[str, object]:
+def describe(request: Any) -> dict[str, Attribute | None]:
     """Return what a log line may say of a request: whose it is and how much it brings or asks for."""
-    said: dict[str, object] = {"bytes": request.ByteSize()}
+    said: dict[str, Attribute | None] = {"bytes": request.ByteSize()}
     fields = request.DESCRIPTOR.fields_by_name
     for name in ("database", "keyspace", "limit"):
         if name in fields:

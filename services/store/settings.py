@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from services.runtime import settings as runtime_settings
-from services.runtime.settings import NotNegative, Positive, Section, Share
+from services.runtime.settings import NotNegative, NotNegativeFloat, Positive, Section, Share
 
 
 class IndexSettings(Section, frozen=True):
@@ -86,7 +86,7 @@ class MetricsSettings(Section, frozen=True):
 class LogSettings(Section, frozen=True):
     """What is logged."""
 
-    slow_milliseconds: NotNegative = 1_000
+    slow_milliseconds: NotNegativeFloat = 1_000.0
     """From which duration on a call is logged as slow, without its content; 0 logs none."""
 
 
