@@ -42,7 +42,8 @@ def call(database, command, collection=""):
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the package found where the tests are run, and no settings of this run's environment."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "protos"))))
+    paths = [str(ROOT), str(ROOT / "protos"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     for name in list(os.environ):
         if name.startswith(("ORRERY_", "PYTEST_")):
             monkeypatch.delenv(name)
