@@ -6,21 +6,21 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class OrreryDatabase:
-    """An empty keyspace, and how any client of the Data API reaches it."""
+    """An empty database, and how any client of the Data API reaches it."""
 
     endpoint: str
-    """URL of the Data API, such as `http://127.0.0.1:41234`, without a path."""
+    """URL of the Data API, such as `http://test-5f0c.localhost:41234`, without a path."""
     token: str = field(repr=False)
     """What is sent in the header `Token`."""
     keyspace: str
-    """The keyspace's name: in a URL it is `{endpoint}/v1/{keyspace}`."""
+    """An empty keyspace of it: in a URL `{endpoint}/v1/{keyspace}`."""
     database: str
-    """The database's name, as it is given where keys are scoped."""
+    """The database's name, as it is given where keys and tokens are scoped."""
     keys: tuple[str, ...] = ()
     """Names of the provider keys that are stored: those of `orrery_keys` whose variables are set."""
 
     def astrapy(self) -> Any:
-        """Return the `astrapy.Database` of this keyspace. Raises `ModuleNotFoundError` where astrapy is missing."""
+        """Return the `astrapy.Database`. Raises `ModuleNotFoundError` where astrapy is missing."""
         from astrapy import DataAPIClient
 
         client = DataAPIClient(environment="hcd")

@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         _RECORD, action="store_true", help="ask the embedding providers and write their vectors to orrery_recordings"
     )
     parser.addini("orrery_data_dir", "folder of the server's data, kept afterwards; a temporary one by default")
+    parser.addini("orrery_isolation", "what each test gets: a database (default) or a keyspace", default="database")
     parser.addini("orrery_environment", "NAME=VALUE for the server, one a line", type="linelist")
     parser.addini("orrery_arguments", "more arguments of `orrery up`", type="args")
     parser.addini("orrery_keys", "PROVIDER NAME VARIABLE: provider keys to store, one a line", type="linelist")
@@ -56,6 +57,7 @@ def orrery_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPath
             keys=[ProviderKey.parse(line) for line in pytestconfig.getini("orrery_keys")],
             recordings=recordings,
             record=record,
+            isolation=pytestconfig.getini("orrery_isolation"),
         )
         with server:
             pytestconfig.stash[_server] = server

@@ -1,6 +1,7 @@
 """`orrery up` for tests: a process of its own on a free port, started once and ended with the tests."""
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -8,15 +9,20 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_orrery.database import OrreryDatabase
+from pytest_orrery.localhost import localhost_names
 
-_DATABASE = "default"
+if TYPE_CHECKING:
+    from pytest_orrery.databases import Databases
+
+_DATABASE, _KEYSPACE = "default", "default_keyspace"
 _PREFIX = "ORRERY_"
 #: What makes `orrery up` end when its standard input closes (services/runtime/lifeline.py).
 _LIFELINE = {"ORRERY_LIFELINE": "stdin"}
@@ -24,6 +30,12 @@ _LIFELINE = {"ORRERY_LIFELINE": "stdin"}
 _HOME = Path(__file__).parents[1]
 _START_SECONDS, _STOP_SECONDS, _CALL_SECONDS = 60.0, 30.0, 30.0
 _POLL_SECONDS = 0.02
+#: What is in the lines of the log that tell of no problem: it is ready, and databases come and go.
+_EXPECTED = ("orrery: ready", '"event": "database created"', '"event": "database dropped"', '"event": "database gone"')
+#: What a test is given: a database of a host name of its own, or a keyspace of the default one.
+ISOLATIONS = ("database", "keyspace")
+#: How often the gateway looks for new databases, and how long one may take to be found.
+_LOOK_SECONDS, _FOUND_SECONDS = 0.05, 10.0
 #: What a key's secret is while nobody is asked with it.
 _NO_SECRET = "recorded"  # noqa: S105 - it is none
 
@@ -64,12 +76,16 @@ class OrreryServer:
         keys: Sequence[ProviderKey] = (),
         recordings: Path | None = None,
         record: bool = False,
+        isolation: str = "database",
     ) -> None:
         """Prepare to start `orrery up` with more variables and arguments.
 
         Variables of this process that begin with `ORRERY_` are not passed on. With `recordings`, vectors come from
         that file alone, and no provider is asked; with `record` too, providers are asked and the file is written.
+        `isolation` is one of `ISOLATIONS`. Raises `ValueError` for another.
         """
+        if isolation not in ISOLATIONS:
+            raise ValueError(f"orrery_isolation is {isolation!r}; it may be {' or '.join(ISOLATIONS)}")
         self.data_dir = data_dir
         self.log_file = data_dir / "up.log"
         self.token = f"orrery-{secrets.token_urlsafe(24)}"
@@ -80,10 +96,15 @@ class OrreryServer:
         self._replays = recordings is not None and not record
         self._environment = {
             "ORRERY_ALLOW_PROVIDERS": "deterministic",
+            "ORRERY_GATEWAY_ACCESS_POLL_SECONDS": str(_LOOK_SECONDS),
             **_recording(recordings, record),
             **(environment or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._isolation = isolation
+        self._databases: Databases | None = None
+        self._stored: list[tuple[str, str]] = []
+        self._names = contextlib.ExitStack()
 
     def start(self) -> None:
         """Start, and return once it is ready. Raises `ServerError` with what the server said."""
@@ -104,10 +125,19 @@ class OrreryServer:
             )
         self.url = f"http://{address}"
         self._wait()
-        self.keys = tuple(key.name for key in self._wanted_keys if self._store(key))
+        self._stored = [(key.provider, key.name) for key in self._wanted_keys if self._store(key)]
+        self.keys = tuple(name for _, name in self._stored)
+        if self._isolation == "database":
+            from pytest_orrery.databases import Databases
+
+            self._databases = Databases(str(self.data_dir), self._variables({}))
+            self._names.enter_context(localhost_names())
 
     def stop(self) -> None:
         """End the server in order; kill it where it does not."""
+        self._names.close()
+        if self._databases is not None:
+            self._databases.close()
         process, self._process = self._process, None
         if process is None:
             return
@@ -133,20 +163,53 @@ class OrreryServer:
 
     @contextlib.contextmanager
     def database(self) -> Iterator[OrreryDatabase]:
-        """Give an empty keyspace of a new name; it goes with all its collections afterwards."""
+        """Give an empty database of a new name; it goes with all that is in it afterwards."""
+        give = self._own_keyspace if self._databases is None else functools.partial(self._own_database, self._databases)
+        with give() as database:
+            yield database
+
+    @contextlib.contextmanager
+    def _own_database(self, databases: "Databases") -> Iterator[OrreryDatabase]:
+        name = f"test-{secrets.token_hex(8)}"
+        databases.create(name, self._stored)
+        host = f"{name}.localhost:{self.url.rpartition(':')[2]}"
+        try:
+            self._wait_for(host)
+            yield OrreryDatabase(f"http://{host}", self.token, _KEYSPACE, name, self.keys)
+        finally:
+            if self._runs():
+                databases.drop(name)
+
+    @contextlib.contextmanager
+    def _own_keyspace(self) -> Iterator[OrreryDatabase]:
         keyspace = f"test_{secrets.token_hex(8)}"
         self._command({"createKeyspace": {"name": keyspace}})
         try:
             yield OrreryDatabase(self.url, self.token, keyspace, _DATABASE, self.keys)
         finally:
-            # A test may have ended the server, or it may have failed: what matters then is in its log.
-            if self._process is not None and self._process.poll() is None:
+            if self._runs():
                 self._command({"dropKeyspace": {"name": keyspace}})
 
+    def _runs(self) -> bool:
+        """Tell whether the server runs: where a test has ended it, or it has failed, there is nothing to drop."""
+        return self._process is not None and self._process.poll() is None
+
+    def _wait_for(self, host: str) -> None:
+        """Return once the gateway serves the database of a host. Raises `ServerError`."""
+        deadline = time.monotonic() + _FOUND_SECONDS
+        while True:
+            try:
+                return self._command({"findKeyspaces": {}}, host)
+            except ServerError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_LOOK_SECONDS / 2)
+
     def log(self, since: int = 0) -> str:
-        """Return what the server said, from a byte on; without what says that it is ready."""
+        """Return what the server said, from a byte on, but what it says in every test."""
         text = self.log_file.read_bytes()[since:].decode(errors="replace") if self.log_file.exists() else ""
-        return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("orrery: ready"))
+        lines = text.splitlines(keepends=True)
+        return "".join(line for line in lines if not any(expected in line for expected in _EXPECTED))
 
     def log_bytes(self) -> int:
         """Return how much the server has said."""
@@ -192,12 +255,17 @@ class OrreryServer:
             raise ServerError(f"the key {key.name} of {key.provider} was not stored: {done.stderr.strip()}")
         return True
 
-    def _command(self, command: Mapping[str, Any]) -> None:
-        """Run a command of the database. Raises `ServerError` with the server's error."""
-        headers = {"Content-Type": "application/json", "Token": self.token}
+    def _command(self, command: Mapping[str, Any], host: str | None = None) -> None:
+        """Run a command of a host's database or the default one. Raises `ServerError` with the server's error."""
+        headers = {"Content-Type": "application/json", "Token": self.token, **({"Host": host} if host else {})}
         request = urllib.request.Request(f"{self.url}/v1", json.dumps(command).encode(), headers)  # noqa: S310
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=_CALL_SECONDS) as response:
+        try:
+            response = opener.open(request, timeout=_CALL_SECONDS)
+        except urllib.error.HTTPError as refusal:
+            # Its body is an answer like others.
+            response = refusal
+        with response:
             answer = json.loads(response.read())
         if "errors" in answer:
             raise ServerError(f"{next(iter(command))} failed: {answer['errors'][0]['message']}")

@@ -4,13 +4,13 @@ import argparse
 import asyncio
 import contextlib
 import datetime
-import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -53,16 +53,15 @@ def _arguments() -> argparse.Namespace:
     aim.add_argument("--http-ca", type=Path, help="PEM file of who signed the gateway's certificate")
     aim.add_argument("--store", help="gRPC target of its store; without it, search and insert are left out")
     aim.add_argument("--embedder", help="gRPC target of its embedder")
-    aim.add_argument(
-        "--service", help='what its embedder is asked with, such as \'{"provider": "local", "model": "…"}\''
-    )
+    aim.add_argument("--embed", nargs=2, metavar=("PROVIDER", "MODEL"), help="what its embedder is asked with")
+    aim.add_argument("--embed-key", help="name of the provider key that is stored there; none where none is needed")
     aim.add_argument("--database", default="default", help="of the RPCs; the gateway's URL must lead to the same")
     aim.add_argument("--keyspace", default="default_keyspace", help="that exists there")
     arguments = parser.parse_args()
     if arguments.http is None and (arguments.store or arguments.embedder):
         parser.error("--store and --embedder need --http: collections are made through the gateway")
-    if arguments.embedder and not arguments.service:
-        parser.error("--embedder needs --service: provider and model to ask it with")
+    if arguments.embedder and not arguments.embed:
+        parser.error("--embedder needs --embed: provider and model to ask it with")
     return arguments
 
 
@@ -77,7 +76,8 @@ def _target(arguments: argparse.Namespace) -> Iterator[Target]:
             yield target
         return
     yield Target(
-        f"the deployment at {arguments.http}",
+        f"the deployment at {arguments.http}"
+        + (f", its embedder with {' '.join(arguments.embed)}" if arguments.embedder else ""),
         arguments.http.rstrip("/"),
         os.environ.get("ORRERY_TOKEN", ""),
         arguments.store,
@@ -86,8 +86,17 @@ def _target(arguments: argparse.Namespace) -> Iterator[Target]:
         arguments.keyspace,
         _certificates(),
         arguments.http_ca,
-        None if arguments.service is None else json.loads(arguments.service),
+        _embedding_service(arguments),
     )
+
+
+def _embedding_service(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the `Service` that a deployment's embedder is asked with; None where it is not asked."""
+    if arguments.embed is None:
+        return None
+    provider, model = arguments.embed
+    authentication = {"providerKey": arguments.embed_key} if arguments.embed_key else {}
+    return {"provider": provider, "model": model, "authentication": authentication}
 
 
 def _certificates() -> Certificates | None:

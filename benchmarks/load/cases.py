@@ -40,7 +40,7 @@ class Case(msgspec.Struct, frozen=True):
 
 
 CASES = (
-    Case("embed-offline", "Embed, in process", "embedder", own_servers=True),
+    Case("embed-offline", "Embed", "embedder", own_servers=True),
     Case("embed-provider", "Embed, provider asked", "embedder", own_servers=True),
     Case("search", "FindDocuments by vector", "store"),
     Case("insert", f"InsertDocuments, {BATCH}", "store", writes=True),

@@ -25,7 +25,8 @@ Measured {report.date} with `{report.command}` (`make load` installs what it nee
 - Data: {len(documents())} documents of the solar system with {DIMENSION} numbers each. Vectors are hashes of texts
   (the offline provider), so searches find documents of any kind; with so few the time is a call's, not a search's.
   Inserted are {BATCH} documents a call, into a collection of each measurement's own, whose documents are counted then.
-- The provider that is asked by HTTP is a local process that answers after 20 ms.
+- `Embed` is asked for one text that is new each time. Without a provider to ask, vectors are computed in process; the
+  one that is asked by HTTP is a local process that answers after 20 ms.
 """
 
 

@@ -50,7 +50,7 @@ def test_commands_are_called_of_servers_that_the_run_started(tmp_path: Path) -> 
 def test_rpcs_are_called_by_ghz_of_a_server_that_runs_already(tmp_path: Path, orrery: Orrery) -> None:
     folder = orrery.data_dir / "run"
     aim = ["--http", orrery.url, "--store", f"unix:{folder / 'store.sock'}", "--embedder"]
-    aim += [f"unix:{folder / 'embedder.sock'}", "--service", '{"provider": "deterministic", "model": "hash"}']
+    aim += [f"unix:{folder / 'embedder.sock'}", "--embed", "deterministic", "hash"]
 
     report = load(tmp_path, *aim, "--cases", "embed-offline", "embed-provider", "search", "insert", token=orrery.token)
 

@@ -28,13 +28,18 @@ ENDED_SECONDS = 60
 
 CALL = """
 import json
+import urllib.error
 import urllib.request
 
 
 def call(database, command, collection=""):
     headers = {"Token": database.token, "Content-Type": "application/json"}
     url = f"{database.endpoint}/v1/{database.keyspace}/{collection}".rstrip("/")
-    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(command).encode(), headers)) as answer:
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(url, json.dumps(command).encode(), headers))
+    except urllib.error.HTTPError as refusal:
+        answer = refusal
+    with answer:
         return json.load(answer)
 """
 
@@ -42,7 +47,8 @@ def call(database, command, collection=""):
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the package found where the tests are run, and no settings of this run's environment."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "protos"))))
+    paths = [str(ROOT), str(ROOT / "protos"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     for name in list(os.environ):
         if name.startswith(("ORRERY_", "PYTEST_")):
             monkeypatch.delenv(name)
@@ -69,10 +75,9 @@ def test_a_run_that_does_not_use_the_plugin_imports_the_plugin_alone(pytester: p
     pytester.runpytest_subprocess(*ARGUMENTS).assert_outcomes(passed=1)
 
 
-def test_each_test_has_a_database_of_its_own_and_a_failed_one_the_servers_log(pytester: pytest.Pytester) -> None:
+def test_each_test_has_an_empty_database_and_a_failed_one_the_servers_log(pytester: pytest.Pytester) -> None:
     # A project may have a folder of the same name as the package.
     pytester.mkpydir("services")
-    pytester.makeini("[pytest]\norrery_environment =\n    ORRERY_LOG_LEVEL=info\n")
     pytester.makepyfile(
         CALL
         + """
@@ -90,14 +95,17 @@ def test_it_is_empty(orrery_database, number):
     find = {"find": {"sort": {"$vectorize": "a text"}, "options": {"includeSimilarity": True}}}
     (found,) = call(orrery_database, find, "books")["data"]["documents"]
     assert found["_id"] == number and found["$similarity"] > 0.99
-    seen.add(orrery_database.keyspace)
+    assert orrery_database.token not in repr(orrery_database)
+    seen.add(orrery_database)
 
 
-def test_earlier_ones_are_gone(orrery_database, orrery_server):
+def test_earlier_ones_are_gone(orrery_server):
+    assert len({database.endpoint for database in seen}) == 3
     with orrery_server.database() as another:
         assert call(another, {"findCollections": {}}) == {"status": {"collections": []}}
-    existing = set(call(orrery_database, {"findKeyspaces": {}}).get("status", {}).get("keyspaces", []))
-    assert len(seen) == 3 and not seen & existing
+    for earlier in (*seen, another):
+        (error,) = call(earlier, {"findCollections": {}})["errors"]
+        assert error["errorCode"] == "UNKNOWN_DATABASE"
 
 
 def test_that_fails(orrery_server, orrery_database):
@@ -111,7 +119,7 @@ def test_that_fails(orrery_server, orrery_database):
 
     result.assert_outcomes(passed=4, failed=1)
     result.stdout.fnmatch_lines(["*Orrery's log*", "said during the test"])
-    assert "orrery: ready" not in result.stdout.str() and "token" not in result.stderr.str()
+    assert "orrery: ready" not in result.stdout.str() and "database created" not in result.stdout.str()
 
 
 def test_recorded_embeddings_need_neither_key_nor_provider(pytester: pytest.Pytester, upstream: Upstream) -> None:
@@ -155,23 +163,40 @@ def test_new(orrery_database, pytestconfig):
     assert asked == len(upstream.requests) == 1
 
 
-def test_the_server_ends_with_a_pytest_that_is_killed(pytester: pytest.Pytester) -> None:
+def test_keyspaces_may_do_and_the_server_ends_with_a_pytest_that_is_killed(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\norrery_isolation = keyspace\n")
     pytester.makepyfile(
-        """
-        import time
+        CALL
+        + """
+import time
 
 
-        def test_it_hangs(orrery_server):
-            print("server", orrery_server._process.pid, flush=True)
-            time.sleep(60)
-        """
+def test_keyspaces(orrery_server, orrery_database):
+    assert orrery_database.endpoint == orrery_server.url
+    assert call(orrery_database, {"findCollections": {}}) == {"status": {"collections": []}}
+    with orrery_server.database() as another:
+        assert another.keyspace != orrery_database.keyspace
+    (error,) = call(another, {"findCollections": {}})["errors"]
+    print("gone:", error["errorCode"])
+
+
+def test_it_hangs(orrery_server):
+    print("server", orrery_server._process.pid, flush=True)
+    time.sleep(60)
+"""
     )
     command = [sys.executable, "-m", "pytest", "-s", *ARGUMENTS]
     with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        server = next(int(found[1]) for line in process.stdout if (found := re.search(r"server (\d+)", line)))
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if found := re.search(r"server (\d+)", line):
+                break
         process.send_signal(signal.SIGKILL)
-
+    assert found, said
+    server = int(found[1])
+    assert any("gone: UNKNOWN_KEYSPACE" in line for line in said), said
     deadline = time.monotonic() + ENDED_SECONDS
     while Path(f"/proc/{server}").exists() and Path(f"/proc/{server}/stat").read_text().split()[2] != "Z":
         assert time.monotonic() < deadline, "the server goes on"
@@ -182,6 +207,7 @@ def test_the_server_ends_with_a_pytest_that_is_killed(pytester: pytest.Pytester)
     ("settings", "arguments", "said"),
     [
         ("orrery_arguments = --limit nonsense=1", (), "orrery up ended with status"),
+        ("orrery_isolation = nonsense", (), "it may be database or keyspace"),
         ("orrery_environment = NONSENSE", (), "'NONSENSE' is no NAME=VALUE"),
         ("orrery_keys = openai", (), "write PROVIDER NAME VARIABLE"),
         ("orrery_recordings = missing.sqlite", (), "make it with --orrery-record"),
