@@ -275,6 +275,19 @@ class Cluster:
         prefix = ["ip", "netns", "exec", f"{self._prefix}-node" if host is None else self.namespace(host)]
         return subprocess.Popen([*prefix, *command], cwd=ROOT, text=True, **options)
 
+    def execute(self, pod: Pod, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run an `orrery` command in a pod, as `kubectl exec` does: beside the container, as its user."""
+        user = str(pod.workload.pod["securityContext"]["runAsUser"])
+        inside = ["nsenter", "--target", str(pod.process.pid), "--mount", "--net", "--root", "--wd"]
+        return subprocess.run(
+            [*inside, "--setuid", user, "--setgid", user, sys.executable, "-m", "services.cli", *arguments],
+            env=environment(pod.workload, self._surroundings),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     # --- the end ---
 
     def _clean(self) -> None:

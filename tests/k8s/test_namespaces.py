@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +198,18 @@ def called(deployment: Deployment, pod: Pod, certificate: Path | None) -> str:
     arguments = [target, pod.workload.name, str(authority), *([] if certificate is None else [str(certificate)])]
     asked = deployment.cluster.run(None, sys.executable, "-m", "tests.k8s.caller", *arguments, stdout=subprocess.PIPE)
     return str(asked.communicate(timeout=30)[0].strip())
+
+
+def test_commands_run_in_a_pod_and_only_where_they_may(deployment: Deployment) -> None:
+    store, embedder = pod_of(deployment, "store"), pod_of(deployment, "embedder")
+    made = deployment.cluster.execute(store, "tokens", "create", "--role", "admin", "--all-databases")
+    assert made.returncode == 0, made.stderr
+    token = next(line for line in made.stdout.split() if line.startswith("orrery:"))
+    answer = replace(deployment, token=token).ask("/v1", {"findKeyspaces": {}})
+    assert answer == {"status": {"keyspaces": ["default_keyspace"]}}
+    assert deployment.cluster.execute(embedder, "keys", "list").returncode == 0
+    refused = deployment.cluster.execute(embedder, "keys", "remove", "openai", "default")
+    assert "CredentialService/DeleteCredential" in refused.stderr
 
 
 def test_every_service_is_replaced_under_load_and_nothing_is_lost(
