@@ -10,14 +10,17 @@ HTTP   ?= 127.0.0.1:8181
 BENCH  ?=
 PEERS  := build/benchmarks/peers
 STORE_PEERS := build/benchmarks/store-peers
+# Renders k8s/ where there is no kubectl; made by `make check-k8s`.
+KUSTOMIZE := build/k8s/bin/kustomize
+KUSTOMIZE_VERSION := v5.5.0
 # The load generator of `make load`, built by Go.
 GHZ_VERSION := v0.120.0
 GHZ    := build/load/ghz-$(GHZ_VERSION)
 
-.PHONY: help venv protos demo up test check compatibility bench-embedder bench-store load clean
+.PHONY: help venv protos demo up test check check-k8s compatibility bench-embedder bench-store load clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 venv: $(STAMP) ## make the virtual environment
 
@@ -45,6 +48,12 @@ check: $(STAMP) ## lint, types, import rules
 
 test: check ## everything: check, then all tests
 	$(BIN)/python -m pytest
+
+check-k8s: $(STAMP) ## check k8s/ and the Dockerfile without a cluster, and run the manifests in network namespaces
+	command -v kubectl >/dev/null || command -v kustomize >/dev/null || test -x $(KUSTOMIZE) \
+		|| { command -v go >/dev/null && GOBIN=$(CURDIR)/$(dir $(KUSTOMIZE)) go install sigs.k8s.io/kustomize/kustomize/v5@$(KUSTOMIZE_VERSION); } \
+		|| { echo 'make check-k8s needs kubectl, kustomize or Go: none is on PATH' >&2; exit 1; }
+	$(BIN)/python -m pytest tests/k8s --image
 
 compatibility: $(STAMP) ## write docs/compatibility.md from a run of the contract suite
 	$(BIN)/python -m pytest tests/contract --write-compatibility

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +22,8 @@ from tests.k8s.policies import Host, Policies
 NETWORK = "10.66.0"
 NODE, SERVICE = f"{NETWORK}.1", f"{NETWORK}.2"
 NAMES = Host("names", NODE, "kube-system", {"k8s-app": "kube-dns"}, {"dns": 53})
-START_SECONDS = 60
+START_SECONDS = 90
+MOST_RESTARTS = 2
 _ALLOWED, _REFUSED, _LOCAL = 100, 900, 1000
 
 
@@ -51,13 +52,14 @@ def why_not() -> str | None:
 
 @dataclass
 class Pod:
-    """A pod that runs. `process` is its container, whose output is in the file `log`."""
+    """A pod. `process` is its container, whose output is in the file `log`; `restarts` tells how often it ended."""
 
     name: str
     workload: Workload
     host: Host
-    process: subprocess.Popen[bytes]
     log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+    restarts: int = 0
 
 
 class Cluster:
@@ -213,32 +215,40 @@ class Cluster:
         self._names += 1
         name = f"{workload.name}-{self._names}"
         host = Host.of(workload, self.address(), name)
-        namespace = self.add_host(host)
-        root, log = self._folder / f"{name}.root", self._folder / f"{name}.log"
-        root.mkdir()
-        container = ["unshare", "--mount", "--propagation", "private", "sh", "-e", "-c"]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                ["ip", "netns", "exec", namespace, *container, script(workload, self._surroundings, root)],
-                env=environment(workload, self._surroundings),
+        self.add_host(host)
+        pod = self.pods[name] = Pod(name, workload, host, self._folder / f"{name}.log")
+        self._folder.joinpath(f"{name}.root").mkdir()
+        self._start_container(pod)
+        probes = {probe: workload.container[probe] for probe in ("startupProbe", "readinessProbe")}
+        self.tell(start=name, address=host.address, service=workload.name, ports=workload.ports, probes=probes)
+        return pod
+
+    def _start_container(self, pod: Pod) -> None:
+        command = script(pod.workload, self._surroundings, self._folder / f"{pod.name}.root")
+        with pod.log.open("ab") as output:
+            pod.process = subprocess.Popen(
+                ["ip", "netns", "exec", self.namespace(pod.host), "unshare", "--mount", "sh", "-e", "-c", command],
+                env=environment(pod.workload, self._surroundings),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd="/",
             )
-        pod = self.pods[name] = Pod(name, workload, host, process, log)
-        probes = {probe: workload.container[probe] for probe in ("startupProbe", "readinessProbe")}
-        self.tell(start=name, address=host.address, service=workload.name, ports=workload.ports, probes=probes)
-        return pod
 
     def wait_ready(self, *pods: Pod) -> None:
-        """Wait until pods are ready. Fails when one ends, or takes too long."""
+        """Wait until pods are ready; a container that ends meanwhile is started again, as kubelet does.
+
+        Fails when that happens too often, or when it takes too long.
+        """
         deadline = time.monotonic() + START_SECONDS
         while late := [pod for pod in pods if pod.name not in self.tell(status=True)["ready"]]:
             for pod in late:
                 said = pod.log.read_text()
-                assert pod.process.poll() is None, f"{pod.name} ended:\n{said}"
                 assert time.monotonic() < deadline, f"{pod.name} is not ready:\n{said}"
+                if pod.process.poll() is not None:
+                    assert pod.restarts < MOST_RESTARTS, f"{pod.name} ended:\n{said}"
+                    pod.restarts += 1
+                    self._start_container(pod)
             time.sleep(0.1)
 
     def stop(self, pod: Pod) -> None:
@@ -264,6 +274,19 @@ class Cluster:
         """Start a process on a host, or with None on the node itself."""
         prefix = ["ip", "netns", "exec", f"{self._prefix}-node" if host is None else self.namespace(host)]
         return subprocess.Popen([*prefix, *command], cwd=ROOT, text=True, **options)
+
+    def execute(self, pod: Pod, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run an `orrery` command in a pod, as `kubectl exec` does: beside the container, as its user."""
+        user = str(pod.workload.pod["securityContext"]["runAsUser"])
+        inside = ["nsenter", "--target", str(pod.process.pid), "--mount", "--net", "--root", "--wd"]
+        return subprocess.run(
+            [*inside, "--setuid", user, "--setgid", user, sys.executable, "-m", "services.cli", *arguments],
+            env=environment(pod.workload, self._surroundings),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     # --- the end ---
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ OVERLAY = "production"
 REPLICAS = {"gateway": 2, "embedder": 2, "store": 1}
 USER = 10001
 COLLECTION = "/v1/default_keyspace/said"
-#: The longest that one request may take while the store is replaced, in seconds: less than the gateway waits for it.
-PAUSE_SECONDS = 20.0
+#: The longest that a request may take at any time, in seconds: the gateway waits for the store for 20.
+PAUSE_SECONDS = 22.0
 
 pytestmark = [
     pytest.mark.namespaces,
@@ -200,6 +200,18 @@ def called(deployment: Deployment, pod: Pod, certificate: Path | None) -> str:
     return str(asked.communicate(timeout=30)[0].strip())
 
 
+def test_commands_run_in_a_pod_and_only_where_they_may(deployment: Deployment) -> None:
+    store, embedder = pod_of(deployment, "store"), pod_of(deployment, "embedder")
+    made = deployment.cluster.execute(store, "tokens", "create", "--role", "admin", "--all-databases")
+    assert made.returncode == 0, made.stderr
+    token = next(line for line in made.stdout.split() if line.startswith("orrery:"))
+    answer = replace(deployment, token=token).ask("/v1", {"findKeyspaces": {}})
+    assert answer == {"status": {"keyspaces": ["default_keyspace"]}}
+    assert deployment.cluster.execute(embedder, "keys", "list").returncode == 0
+    refused = deployment.cluster.execute(embedder, "keys", "remove", "openai", "default")
+    assert "CredentialService/DeleteCredential" in refused.stderr
+
+
 def test_every_service_is_replaced_under_load_and_nothing_is_lost(
     deployment: Deployment, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
@@ -222,16 +234,16 @@ def test_every_service_is_replaced_under_load_and_nothing_is_lost(
     writer.line()
     failed = [line for line in lines if line["wrong"]]
     for component, (began, ended) in windows.items():
-        there = [line for line in lines if began <= line["at"] <= ended]
-        bad = [line for line in failed if began <= line["at"] <= ended]
+        there = [line for line in lines if line["at"] <= ended and began <= line["at"] + line["seconds"]]
+        bad = [line for line in there if line["wrong"]]
         slowest = max(line["seconds"] for line in there)
         writer.line(f"{component} replaced: {len(there)} requests, {len(bad)} failed, the slowest took {slowest:.2f} s")
-        assert len(there) > 20
-        if component != "store":
-            assert not bad
+        if component == "store":
+            # Whoever fails sends it again; that others are answered at once is the gateway's waiting for the store.
+            failed = [line for line in failed if line not in bad]
         assert slowest < PAUSE_SECONDS
-    began, ended = windows["store"]
-    assert not [line for line in failed if not began <= line["at"] <= ended]
+    assert not failed
+    assert not [pod.name for pod in deployment.cluster.pods.values() if pod.restarts]
     # Each insert was acknowledged in the end; each is there.
     acknowledged = {line["id"] for line in lines if line["kind"] == "insert"}
     found: set[str] = set()
