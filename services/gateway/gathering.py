@@ -14,10 +14,13 @@ from services.runtime.errors import DataApiError
 from services.runtime.rpc import status_to_error
 from services.runtime.traces import Origin, origin, shared_context
 
-#: Calls that are under way before others are gathered.
+#: Calls under way, at most: while the store answers one, the next is gathered, and both have something to do.
 _UNDER_WAY = 2
-#: How long a find waits to be gathered, at most, in seconds; a call that takes longer does not hold up others.
-_LONGEST_WAIT = 0.004
+#: A find waits to be gathered as long as calls take lately, within these seconds: one that takes longer does not hold
+#: up others, and where all take long, more go together.
+_LEAST_WAIT, _LONGEST_WAIT = 0.004, 0.05
+#: Weight of one more call in the usual time of a call.
+_AVERAGING = 0.1
 #: Finds of one call, at most.
 _MOST = 32
 
@@ -32,26 +35,33 @@ class _Waiting:
 
 
 class FindGathering:
-    """Sends finds to the store: alone while it is idle, together while it is busy. For one event loop."""
+    """Sends finds to the store: alone while it is idle, together while it is busy. For one event loop.
+
+    A second call is begun once as many finds wait as the first one carries, so that neither is small for long.
+    """
 
     def __init__(self, rpc: Any, remote: Remote) -> None:
         self._rpc = rpc
         self._remote = remote
         self._under_way = 0
+        # The finds that the calls under way carry.
+        self._carried = 0
+        self._usual_seconds = 0.0
         self._waiting: list[_Waiting] = []
         self._timer: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[None]] = set()
 
     async def find(self, request: store_pb2.FindDocumentsRequest) -> store_pb2.FindDocumentsResponse:
         """Return what the store found. Raises `DataApiError`: the store's own, or that it is not there or too slow."""
-        if self._under_way < _UNDER_WAY and not self._waiting:
+        if not self._waiting and self._may_call(1):
             return await self._alone(request)
         mine = _Waiting(request)
         self._waiting.append(mine)
-        if len(self._waiting) >= _MOST:
+        if len(self._waiting) >= _MOST or self._may_call(len(self._waiting)):
             self._send()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_LONGEST_WAIT, self._send)
+            wait = min(max(self._usual_seconds, _LEAST_WAIT), _LONGEST_WAIT)
+            self._timer = asyncio.get_running_loop().call_later(wait, self._send)
         return await self._noted(mine.response)
 
     async def _noted(
@@ -67,13 +77,16 @@ class FindGathering:
         finally:
             current().calls.append(Call(self._remote.name, "FindDocuments", code, time.perf_counter() - started))
 
+    def _may_call(self, finds: int) -> bool:
+        return self._under_way < _UNDER_WAY and finds >= self._carried
+
     async def _alone(self, request: store_pb2.FindDocumentsRequest) -> store_pb2.FindDocumentsResponse:
-        self._under_way += 1
+        begun = self._begin(1)
         try:
             response: store_pb2.FindDocumentsResponse = await self._remote.call(self._rpc.FindDocuments, request)
             return response
         finally:
-            self._ended()
+            self._end(1, begun)
 
     def _send(self) -> None:
         """Send what waits."""
@@ -82,14 +95,13 @@ class FindGathering:
             self._timer = None
         batch, self._waiting = self._waiting, []
         if batch:
-            self._under_way += 1
             # It belongs to all of these requests, not to the one whose task happens to send it.
             context = shared_context([waiting.origin for waiting in batch])
-            call = asyncio.create_task(self._together(batch), context=context)
+            call = asyncio.create_task(self._together(batch, self._begin(len(batch))), context=context)
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
 
-    async def _together(self, batch: list[_Waiting]) -> None:
+    async def _together(self, batch: list[_Waiting], begun: float) -> None:
         request = store_pb2.FindDocumentsTogetherRequest(finds=[waiting.request for waiting in batch])
         try:
             response = await self._remote.call(self._rpc.FindDocumentsTogether, request)
@@ -101,7 +113,7 @@ class FindGathering:
                 raise
             return
         finally:
-            self._ended()
+            self._end(len(batch), begun)
         for waiting, outcome in zip(batch, response.outcomes, strict=True):
             if waiting.response.done():
                 continue
@@ -112,7 +124,15 @@ class FindGathering:
                 unknown = self._remote.unavailable("it answered with an error that is unknown here")
                 waiting.response.set_exception(error or unknown)
 
-    def _ended(self) -> None:
+    def _begin(self, finds: int) -> float:
+        """Count a call that carries some finds as under way, and return when it began."""
+        self._under_way += 1
+        self._carried += finds
+        return time.monotonic()
+
+    def _end(self, finds: int, begun: float) -> None:
         self._under_way -= 1
-        if self._under_way < _UNDER_WAY:
+        self._carried -= finds
+        self._usual_seconds += _AVERAGING * (time.monotonic() - begun - self._usual_seconds)
+        if self._waiting and self._may_call(len(self._waiting)):
             self._send()

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -68,6 +69,8 @@ def _note_access(connection: apsw.Connection) -> None:
 
 #: The form of the catalogue's file.
 FORMAT = FileFormat(_SCHEMA + _UNFINISHED_BACKUPS + _ACCESS, (_note_backups, _note_access))
+#: Rows that are remembered with what they say, as every find asks for one.
+_REMEMBERED_ENTRIES = 1_000
 _SELECT = "SELECT name, uid, settings, attributes FROM collections WHERE database = ? AND keyspace = ?"
 
 
@@ -326,6 +329,7 @@ class Catalog:
             raise DataApiError("UNKNOWN_KEYSPACE", keyspace=keyspace)
 
 
+@lru_cache(maxsize=_REMEMBERED_ENTRIES)
 def _entry(name: Any, uid: Any, settings: Any, attributes: Any) -> CollectionEntry:
     return CollectionEntry(
         str(name), str(uid), msgspec.json.decode(settings, type=CollectionSettings), bytes(attributes)

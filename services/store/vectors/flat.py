@@ -50,7 +50,8 @@ def ranked(positions: Positions, scores: Scores) -> Ranked:
 def ranked_each(positions: Positions, scores: Scores) -> list[Ranked]:
     """Return the candidates int64[q, k] of each query, with scores float64[q, k], in order."""
     order = np.lexsort((positions, -scores))
-    return list(map(Ranked, np.take_along_axis(positions, order, axis=1), np.take_along_axis(scores, order, axis=1)))
+    query = np.arange(len(order))[:, np.newaxis]
+    return list(map(Ranked, positions[query, order], scores[query, order]))
 
 
 class FlatIndex:

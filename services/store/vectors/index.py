@@ -11,6 +11,7 @@ Only the background adds to a graph or exchanges it, so it reads one without a l
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -129,7 +130,7 @@ class VectorIndex:
         count = len(positions[0])
         if count and all(len(near) == count for near in positions):
             scores = exact_scores_of_each(queries, rows.reshape(len(queries), count, -1), self.metric)
-            return ranked_each(np.stack(positions), scores)
+            return ranked_each(np.concatenate(positions).reshape(scores.shape), scores)
         ends = np.cumsum([len(near) for near in positions])
         parts = np.split(rows, ends[:-1])
         return [self._exact(query, near, part) for query, near, part in zip(queries, positions, parts, strict=True)]
@@ -157,8 +158,8 @@ class VectorIndex:
     def _nearest(self, found: Sequence[Ranked]) -> list[Nearest]:
         """Return what each query found with similarities, which are computed together."""
         similarities = similarity(np.concatenate([near.scores for near in found]), self.metric)
-        ends = np.cumsum([len(near.scores) for near in found])
-        parts = np.split(similarities, ends[:-1])
+        ends = list(accumulate(len(near.positions) for near in found))
+        parts = [similarities[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         return [Nearest(near.positions, part) for near, part in zip(found, parts, strict=True)]
 
     # --- figures ---
