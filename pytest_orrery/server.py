@@ -30,8 +30,12 @@ _LIFELINE = {"ORRERY_LIFELINE": "stdin"}
 _HOME = Path(__file__).parents[1]
 _START_SECONDS, _STOP_SECONDS, _CALL_SECONDS = 60.0, 30.0, 30.0
 _POLL_SECONDS = 0.02
-#: What is in the lines of the log that tell of no problem: it is ready, and databases come and go.
-_EXPECTED = ("orrery: ready", '"event": "database created"', '"event": "database dropped"', '"event": "database gone"')
+#: What the log tells of the plugin's own doing.
+_OWN_EVENTS = (
+    *("database created", "database dropped", "database gone"),
+    *("credential created", "credential deleted", "credential scope widened", "credential scope narrowed"),
+)
+_EXPECTED = ("orrery: ready", *(f'"event": "{event}"' for event in _OWN_EVENTS))
 #: What a test is given: a database of a host name of its own, or a keyspace of the default one.
 ISOLATIONS = ("database", "keyspace")
 #: How often the gateway looks for new databases, and how long one may take to be found.
@@ -102,12 +106,14 @@ class OrreryServer:
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._isolation = isolation
+        self._used_before = False
         self._databases: Databases | None = None
         self._stored: list[tuple[str, str]] = []
         self._names = contextlib.ExitStack()
 
     def start(self) -> None:
         """Start, and return once it is ready. Raises `ServerError` with what the server said."""
+        self._used_before = (self.data_dir / "embedder").exists()
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         address = f"127.0.0.1:{_free_port()}"
         command = [sys.executable, "-m", "services.cli", "up", "--data-dir", str(self.data_dir), "--http", address]
@@ -206,7 +212,7 @@ class OrreryServer:
             time.sleep(_LOOK_SECONDS / 2)
 
     def log(self, since: int = 0) -> str:
-        """Return what the server said, from a byte on, but what it says in every test."""
+        """Return what the server said, from a byte on, but what it says of the plugin's own doing."""
         text = self.log_file.read_bytes()[since:].decode(errors="replace") if self.log_file.exists() else ""
         lines = text.splitlines(keepends=True)
         return "".join(line for line in lines if not any(expected in line for expected in _EXPECTED))
@@ -235,25 +241,34 @@ class OrreryServer:
 
     def _store(self, key: ProviderKey) -> bool:
         """Store a key and tell whether it is; it is not where a variable is missing, unless nobody is asked anyway."""
-        missing = [variable for _, variable in key.secrets if not os.environ.get(variable)]
-        if missing and not self._replays:
+        values = {variable: os.environ.get(variable, "") for _, variable in key.secrets}
+        if not all(values.values()) and not self._replays:
             return False
+        if self._used_before:
+            # An earlier run may have stored it, with another secret; where none has, there is nothing to remove.
+            self._keys("remove", key)
         named = [f"{secret}={variable}" if secret else variable for secret, variable in key.secrets]
-        command = [sys.executable, "-m", "services.cli", "keys", "add", key.provider, key.name]
-        command += ["--database", _DATABASE, "--data-dir", str(self.data_dir)]
-        done = subprocess.run(  # noqa: S603 - our own command line
-            [*command, *(part for item in named for part in ("--from-env", item))],
-            env=self._variables(dict.fromkeys(missing, _NO_SECRET)),
+        sources = [part for item in named for part in ("--from-env", item)]
+        secrets_given = {variable: value or _NO_SECRET for variable, value in values.items()}
+        done = self._keys("add", key, "--database", _DATABASE, *sources, variables=secrets_given)
+        if done.returncode:
+            raise ServerError(f"the key {key.name} of {key.provider} was not stored: {done.stderr.strip()}")
+        return True
+
+    def _keys(
+        self, verb: str, key: ProviderKey, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `orrery keys`; secrets travel in variables."""
+        command = [sys.executable, "-m", "services.cli", "keys", verb, key.provider, key.name]
+        return subprocess.run(  # noqa: S603 - our own command line
+            [*command, "--data-dir", str(self.data_dir), *arguments],
+            env=self._variables(variables or {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_CALL_SECONDS,
             check=False,
         )
-        # The key may be there from an earlier run in the same folder.
-        if done.returncode and "CREDENTIAL_ALREADY_EXISTS" not in done.stderr:
-            raise ServerError(f"the key {key.name} of {key.provider} was not stored: {done.stderr.strip()}")
-        return True
 
     def _command(self, command: Mapping[str, Any], host: str | None = None) -> None:
         """Run a command of a host's database or the default one. Raises `ServerError` with the server's error."""

@@ -30,6 +30,17 @@ Measured {report.date} with `{report.command}` (`make load` installs what it nee
 """
 
 
+def _busy(report: Report) -> str:
+    """Return a warning where the machine had more to do than it has cores before the run began; else nothing."""
+    load, cores = (float(report.machine.get(name, 0)) for name in ("load average at the start", "cores"))
+    if load <= cores:
+        return ""
+    return (
+        "- **The machine was busy with other work**: the figures are worse than it can do, and say nothing of what "
+        "changed since an earlier run.\n"
+    )
+
+
 def _rows(case: Case, runs: list[Run]) -> list[list[str]]:
     return [
         [
@@ -80,7 +91,7 @@ def section(report: Report, pictures: Mapping[str, str]) -> str:
     ]
     parts = [
         "## Load\n",
-        _conditions(report) + "\n".join([*skipped, ""] if skipped else []),
+        _conditions(report) + _busy(report) + "\n".join([*skipped, ""] if skipped else []),
         *(f"![{title}]({path})\n" for title, path in pictures.items()),
         table(_HEAD, rows),
         "\n".join(["What failed:\n", *failures, ""]) if failures else "",

@@ -58,12 +58,16 @@ def test_of_a_deployment_only_what_has_an_address_is_measured() -> None:
 
 def test_the_section_tells_failures_missed_thresholds_and_what_was_left_out() -> None:
     runs = [found([10.0] * 20), found([500.0], {"UNAVAILABLE": 2}, callers=8)]
-    report = Report("today", "a command", {}, {}, "a deployment", 2.0, THRESHOLDS, {"insert": "it is not there"}, runs)
+    machine = {"cores": "2", "load average at the start": "2.50"}
+    report = Report(
+        "today", "a command", machine, {}, "a deployment", 2.0, THRESHOLDS, {"insert": "it is not there"}, runs
+    )
 
     text = section(report, {"RPCs": "load/rpc.svg"})
 
     assert "| FindDocuments by vector | 1 | 10.0 | 10.0 | 10.0 | 10.0 | 0 of 20 |" in text
     assert "|  | 8 | 0.500 | 500 | 500 | 500 | 2 of 3 |" in text
+    assert "busy with other work" in text
     assert "- search with 8 callers: 2 times UNAVAILABLE" in text
     assert "Not measured: insert, because it is not there." in text
     assert "**not met**" in text
