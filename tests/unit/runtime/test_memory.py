@@ -7,7 +7,7 @@ import pytest
 
 from services.runtime.memory import resident_bytes
 
-#: Once a large block was freed, glibc by itself takes others from where small ones are, and the last one keeps them all.
+#: Once a large block was freed, glibc by itself takes others from where small ones are, of which the last keeps all.
 _GROWING = """
 from services.runtime.memory import keep_little_free_memory, resident_bytes
 
