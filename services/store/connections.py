@@ -18,8 +18,8 @@ from services.store.writer import Writer, open_unchanging
 
 #: The file in a collection's folder.
 FILE_NAME = "documents.db"
-#: Pages that a connection keeps in memory, in KiB.
-_WRITER_CACHE, _READER_CACHE = 16_000, 2_000
+#: Pages that a connection keeps in memory, in KiB: those of the trees above the rows. The system has the others.
+_WRITER_CACHE, _READER_CACHE = 8_000, 1_000
 #: Reading connections that are kept open while nobody reads.
 _IDLE_READERS = 8
 #: How long readers are waited for, and new ones held back, when the file has to be opened again.

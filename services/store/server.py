@@ -17,6 +17,7 @@ from orrery.store.v1 import (
 
 from services.runtime.admission import Admission, Lane
 from services.runtime.errors import DataApiError
+from services.runtime.memory import keep_little_free_memory
 from services.runtime.metrics import serve_metrics
 from services.runtime.rpc import ErrorInterceptor
 from services.runtime.rpc_observation import CallObserver, ObservingInterceptor
@@ -74,6 +75,7 @@ def run(settings: StoreSettings) -> None:
 
     Raises `DirectoryInUseError`, `FormatError`, or `ValueError` for an address open to the network.
     """
+    keep_little_free_memory()
     engine = Engine(settings.data_dir, settings.settings)
     lanes = admission_lanes(settings.settings.admission)
     engine.metrics.registry.register(LaneMetrics(lanes))

@@ -58,6 +58,14 @@ def test_filters(message: pb.Filter, expected: object) -> None:
     assert messages.read_filter(message) == expected
 
 
+def test_the_same_message_is_the_same_filter_and_one_of_other_types_is_another() -> None:
+    one, true = condition(equals=pb.Value(number="1")), condition(equals=pb.Value(boolean=True))
+
+    assert messages.read_filter(one) is messages.read_filter(pb.Filter.FromString(one.SerializeToString()))
+    assert messages.read_filter(one) is not messages.read_filter(true)
+    assert isinstance(messages.read_filter(true).values[0], bool)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     "message",
     [

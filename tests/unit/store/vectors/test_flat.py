@@ -96,15 +96,17 @@ def test_equal_vectors_come_by_position_though_far_more_than_asked_for(selected:
 
 
 @pytest.mark.parametrize("metric", list(Metric))
-def test_queries_together_find_what_each_finds_alone(metric: Metric) -> None:
+@pytest.mark.parametrize("chosen", [0, 5, 600, 1300], ids=lambda chosen: f"{chosen or 'all'}")
+def test_queries_together_find_what_each_finds_alone(metric: Metric, chosen: int) -> None:
     random = np.random.default_rng(11)
     index = FlatIndex(16, metric)
-    put(index, dict(enumerate(random.standard_normal((700, 16)), start=1)))
+    put(index, dict(enumerate(random.standard_normal((1400, 16)), start=1)))
     queries = prepare(random.standard_normal((40, 16)).astype(np.float32), metric)
+    selected = random.permutation(1400)[:chosen] + 1 if chosen else None
 
-    together = index.search(queries, 10)
+    together = index.search(queries, 10, selected)
 
-    alone = [index.search(query.reshape(1, -1), 10)[0] for query in queries]
+    alone = [index.search(query.reshape(1, -1), 10, selected)[0] for query in queries]
     assert [found.positions.tolist() for found in together] == [found.positions.tolist() for found in alone]
     assert [found.scores.tolist() for found in together] == [found.scores.tolist() for found in alone]
 

@@ -137,16 +137,19 @@ def test_recall_is_kept_where_what_is_selected_lies_far_from_the_query() -> None
     assert share_found(model, query, 10, selected) >= 0.9
 
 
-def test_searches_together_find_what_each_finds_alone() -> None:
+@pytest.mark.parametrize("share", [None, 0.02, 0.5])
+def test_searches_together_find_what_each_finds_alone(share: float | None) -> None:
     model = Model(32, Metric.COSINE, IndexSettings(exact_below=1000))
     model.change(dict(enumerate(clustered(3000, 32), start=1)))
     model.builder.work()
     model.change({position: clustered(1, 32)[0] + position for position in range(4000, 4100)})
     queries = clustered(3040, 32)[3000:]
 
-    together = model.search(queries, 7)
+    selected = None if share is None else np.flatnonzero(np.random.default_rng(3).random(4100) < share)
 
-    assert positions_of(together) == [positions_of(model.search(query[None], 7))[0] for query in queries]
+    together = model.search(queries, 7, selected)
+
+    assert positions_of(together) == [positions_of(model.search(query[None], 7, selected))[0] for query in queries]
 
 
 def test_what_is_deleted_or_changed_while_the_graph_is_built_is_neither_found_nor_lost() -> None:
