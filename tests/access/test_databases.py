@@ -1,7 +1,12 @@
 """Databases of a running server: created, listed and dropped by commands; a drop that is killed is finished."""
 
 import json
+import os
+import signal
+import threading
+import time
 
+import grpc
 import pytest
 
 from tests.access.operating import Client, Operator, eventually
@@ -92,3 +97,46 @@ def test_a_drop_without_the_embedder_is_finished_by_the_server(server: Orrery, o
     assert (dropped.returncode, dropped.stdout) == (0, "dropped database alone\n")
     assert "a gateway that runs takes it out of their scopes" in dropped.stderr
     eventually(lambda: "alone" not in operator.names())
+
+
+#: From before the drop is committed to after its files are removed, in seconds.
+@pytest.mark.parametrize("moment", [0.0, 0.003, 0.02])
+def test_a_store_that_is_killed_during_a_drop_has_all_of_the_database_or_nothing(
+    server: Orrery, operator: Operator, moment: float
+) -> None:
+    name, things = f"killed-{moment * 1000:.0f}", [f"things{number}" for number in range(3)]
+    operator.create(name)
+    one = Client(server.url, f"{name}.localhost", server.token)
+    for thing in things:
+        one.answer("/v1/default_keyspace", {"createCollection": {"name": thing}})
+        one.answer(f"/v1/default_keyspace/{thing}", {"insertOne": {"document": {"_id": name}}})
+
+    def drop() -> None:
+        try:
+            operator.begin_drop(name)
+        except grpc.RpcError:
+            return  # the store is gone
+
+    dropping = threading.Thread(target=drop)
+    dropping.start()
+    time.sleep(moment)
+    os.kill(server.child("store"), signal.SIGKILL)
+    dropping.join()
+
+    eventually(lambda: one.http.get("/health/ready").status_code == 200)
+    eventually(lambda: settled(operator, name))
+    if name in operator.names():
+        for thing in things:
+            found = one.answer(f"/v1/default_keyspace/{thing}", {"countDocuments": {}})
+            assert found["status"] == {"count": 1}
+        operator.drop(name)
+    folder = server.data_dir / "store" / "collections"
+    eventually(lambda: all(name.encode() not in file.read_bytes() for file in folder.glob("*/*.db*")))
+
+
+def settled(operator: Operator, name: str) -> bool:
+    """Tell whether no drop of a database is under way; the store may be starting."""
+    try:
+        return name not in operator.dropping()
+    except grpc.RpcError:
+        return False

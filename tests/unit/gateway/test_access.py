@@ -24,7 +24,7 @@ from services.gateway.access_table import AccessFollower
 from services.gateway.audit import Audit
 from services.gateway.hosts import Hosts
 from services.gateway.settings import AccessSettings, RateSettings
-from services.runtime.errors import DataApiError
+from services.runtime.errors import ConfigurationError, DataApiError
 from services.runtime.roles import Role
 from services.runtime.rpc import AsyncErrorInterceptor, ErrorInterceptor
 from services.store.access import Access as StoredAccess
@@ -413,3 +413,8 @@ def test_requests_that_come_together_share_what_is_asked(store: Store) -> None:
 
     run(test)
     assert 1 <= len(asked) <= 3
+
+
+def test_an_audit_log_that_cannot_be_written_ends_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none/audit\.log cannot be written"):
+        Audit(str(tmp_path / "none" / "audit.log"))
