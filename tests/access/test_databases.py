@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import grpc
 import pytest
@@ -132,6 +133,23 @@ def test_a_store_that_is_killed_during_a_drop_has_all_of_the_database_or_nothing
         operator.drop(name)
     folder = server.data_dir / "store" / "collections"
     eventually(lambda: all(name.encode() not in file.read_bytes() for file in folder.glob("*/*.db*")))
+
+
+def test_commands_reach_a_database_by_its_host_name(
+    server: Orrery, operator: Operator, database: str, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"_id": 1}\n{"_id": 2}\n')
+    one = Client(server.url, f"{database}.localhost", operator.token(database))
+    one.answer("/v1/default_keyspace", {"createCollection": {"name": "things"}})
+    where = ("--endpoint", server.url.replace("127.0.0.1", f"{database}.localhost"), "--collection", "things")
+
+    loaded = server.command("load", str(tmp_path / "rows.jsonl"), *where, "--token", one.token)
+    refused = server.command("load", str(tmp_path / "rows.jsonl"), *where, "--token", operator.token("default"))
+
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    assert one.answer("/v1/default_keyspace/things", {"countDocuments": {}})["status"] == {"count": 2}
+    assert refused.returncode != 0
+    assert "not valid for this database" in refused.stderr
 
 
 def settled(operator: Operator, name: str) -> bool:
