@@ -127,6 +127,11 @@ class Endpoint:
         return parts.scheme == "http" and str(parts.hostname).endswith(".localhost")
 
     @property
+    def database(self) -> str | None:
+        """The database that the host name chooses; None where it does not show which."""
+        return str(urlsplit(self.url).hostname).removesuffix(".localhost") if self.named_here else None
+
+    @property
     def local(self) -> bool:
         """Whether it is on this machine, where a proxy has no business."""
         host = str(urlsplit(self.url).hostname)

@@ -151,6 +151,11 @@ def test_commands_reach_a_database_by_its_host_name(
     assert refused.returncode != 0
     assert "not valid for this database" in refused.stderr
 
+    exported = server.command("export", str(tmp_path / "out"), *where, "--token", one.token)
+    imported = server.command("import", str(tmp_path / "out"), *where[:2], "--collection", "more", "--token", one.token)
+    assert (exported.returncode, imported.returncode) == (0, 0), exported.stderr + imported.stderr
+    assert one.answer("/v1/default_keyspace/more", {"countDocuments": {}})["status"] == {"count": 2}
+
 
 def settled(operator: Operator, name: str) -> bool:
     """Tell whether no drop of a database is under way; the store may be starting."""
