@@ -27,6 +27,9 @@ EmbedderAddress = Annotated[
 ]
 Default = Annotated[str, typer.Option("--default", envvar="ORRERY_DATABASE", help="Name of the default database.")]
 
+#: Large files take a while to be removed.
+_DROP_SECONDS = 600.0
+
 
 @app.command()
 def create(
@@ -92,9 +95,9 @@ def drop(
         if not yes and not _confirmed(name):
             raise typer.Exit(1)
     request = pb.DropDatabaseRequest(name=name, id=found.database.id if found is not None else "")
-    dropped = call_access(data_dir, store, "DropDatabase", request)
+    dropped = call_access(data_dir, store, "DropDatabase", request, seconds=_DROP_SECONDS)
     typer.echo(f"dropped database {name}")
-    forgetting = embedder_pb2.ForgetDatabaseRequest(database=name)
+    forgetting = embedder_pb2.ForgetDatabaseRequest(database=name, database_id=dropped.database.id)
     try:
         forgotten = Running("embedder", data_dir, embedder).call(_forget_database, forgetting)
     except (DataApiError, ConnectionError) as problem:

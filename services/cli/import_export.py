@@ -34,7 +34,12 @@ def import_export(
         str | None, typer.Option("--store", envvar="ORRERY_STORE", help="Address of the store instead of --data-dir.")
     ] = None,
     database: Annotated[
-        str, typer.Option("--database", envvar="ORRERY_DATABASE", help="Name of the database in the store.")
+        str,
+        typer.Option(
+            "--database",
+            envvar="ORRERY_DATABASE",
+            help="Name of the database in the store, where --endpoint is not http://DATABASE.localhost.",
+        ),
     ] = "default",
     header_from: HeaderFrom = None,
     as_vectors: Annotated[
@@ -80,7 +85,8 @@ def import_export(
                 inserting = Inserting(api, name, BatchSize(_BATCH_DOCUMENTS, _BATCH_BYTES))
                 return await _import(manifest, folder, export, name, VectorsDestination(inserting, text_field))
             address = store or socket_address(data_dir, "store")
-            async with StoreDestination(address, database, place, name, patience) as destination:
+            into = reached.database or database
+            async with StoreDestination(address, into, place, name, patience) as destination:
                 await destination.check()
                 await _prepare(api, manifest, name, force)
                 return await _import(manifest, folder, export, name, destination)

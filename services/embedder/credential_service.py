@@ -111,7 +111,9 @@ class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
         self, request: pb.ForgetDatabaseRequest, context: Context
     ) -> pb.ForgetDatabaseResponse:
         """Take a database out of every scope."""
-        changed, remaining = await asyncio.to_thread(self._credentials.forget_database, request.database)
+        changed, remaining = await asyncio.to_thread(
+            self._credentials.forget_database, request.database, request.database_id
+        )
         for credential in changed:
             _log_change("scope narrowed", credential)
         return pb.ForgetDatabaseResponse(

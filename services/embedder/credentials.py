@@ -24,6 +24,7 @@ from services.embedder.secret import Secret
 from services.runtime.errors import DataApiError
 
 MAX_DATABASES_AT_ONCE = 10
+_REMEMBERED_DROPS = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,9 @@ class CredentialStore:
         self._lock = threading.Lock()
         self._audit = AuditLog(path.with_name("audit.log"))
         self._directory = directory
+        #: The ids of databases that were dropped lately, oldest first.
+        self._forgotten: dict[str, None] = {}
+        self._forgetting = threading.Lock()
         #: When credentials were last used, in seconds since 1970, where that is not in the file yet.
         self._uses: dict[Key, int] = {}
         self._connection = open_database(path, sealer)
@@ -95,19 +99,25 @@ class CredentialStore:
             self._rows.remove_databases(provider, name, databases)
         return self._get(provider, name)
 
-    def forget_database(self, database: str) -> tuple[list[Credential], list[Credential]]:
-        """Take a database out of every scope.
+    def forget_database(self, database: str, database_id: str) -> tuple[list[Credential], list[Credential]]:
+        """Take a database out of every scope; nothing, if that was done for its id lately.
 
         Return the credentials that had it, and those of the directory that have it still. Each credential is a
         transaction of its own: after a kill, the rest is done by calling again.
         """
-        holding = [credential for credential in self.list() if database in credential.databases]
-        changed = [
-            self.remove_databases(credential.provider, credential.name, [database])
-            for credential in holding
-            if credential.stored
-        ]
-        return changed, [credential for credential in holding if not credential.stored]
+        # Several gateways may finish a drop. The name may be another database's when the last of them comes.
+        changed: list[Credential] = []
+        with self._forgetting:
+            if database_id not in self._forgotten:
+                changed = [
+                    self.remove_databases(credential.provider, credential.name, [database])
+                    for credential in self.list()
+                    if credential.stored and database in credential.databases
+                ]
+                self._forgotten[database_id] = None
+            if len(self._forgotten) > _REMEMBERED_DROPS:
+                self._forgotten.pop(next(iter(self._forgotten)))
+        return changed, [item for item in self.list() if not item.stored and database in item.databases]
 
     def stage(
         self,

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import grpc
@@ -79,7 +79,8 @@ class AccessFollower:
     """Keeps a table as the store has it.
 
     `forget` is called with each database whose name no longer means what it did. Drops that were begun and not
-    finished are finished: by `finish_drops`, with the embedder.
+    finished are finished, with the embedder, and the database `default` is made anew by `create_default` where it is
+    missing.
     """
 
     def __init__(
@@ -87,7 +88,10 @@ class AccessFollower:
         store: grpc.aio.Channel,
         embedder: grpc.aio.Channel,
         settings: AccessSettings,
+        default: str,
+        *,
         forget: Callable[[str], None],
+        create_default: Callable[[], Awaitable[None]],
     ) -> None:
         self.table = AccessTable()
         self._store = access_pb2_grpc.AccessServiceStub(store)
@@ -95,7 +99,9 @@ class AccessFollower:
         self._store_remote = store_remote(_ASK_SECONDS)
         self._embedder_remote = embedder_remote(_ASK_SECONDS)
         self._settings = settings
+        self._default = default
         self._forget = forget
+        self._create_default = create_default
         self._asking = asyncio.Lock()
         self._asked = self._answered = -float("inf")
         self._extra = Bucket(_EXTRA_PER_SECOND, _EXTRA_AT_ONCE, _EXTRA_AT_ONCE, time.monotonic())
@@ -137,17 +143,21 @@ class AccessFollower:
             await asyncio.sleep(self._settings.poll_seconds * random.uniform(0.8, 1.0))  # noqa: S311 - no secret
             try:
                 await self.refresh()
+                self._reported.discard("store")
+                await self._finish_drops(self.table.dropping)
+                if self._default not in self.table.ids and self._default not in self.table.dropping:
+                    await self._create_default()
             except DataApiError as problem:
                 self._report("store", "databases and tokens could not be read", problem)
-                continue
-            self._reported.discard("store")
-            await self._finish_drops(self.table.dropping)
+            except Exception:
+                # It must not end: tokens would be neither revoked nor, after a while, taken any more.
+                log.exception("databases and tokens could not be followed")
 
     async def _finish_drops(self, dropping: Mapping[str, str]) -> None:
         """Take dropped databases out of the scopes of credentials, and give their names free."""
         for name, database_id in dropping.items():
             try:
-                request = embedder_pb2.ForgetDatabaseRequest(database=name)
+                request = embedder_pb2.ForgetDatabaseRequest(database=name, database_id=database_id)
                 forgotten = await self._embedder_remote.call(self._credentials.ForgetDatabase, request)
                 finish = access_pb2.FinishDropRequest(id=database_id)
                 await self._store_remote.call(self._store.FinishDrop, finish)

@@ -11,6 +11,7 @@ import structlog
 
 from services.gateway.rates import Bucket
 from services.runtime.audit import AuditFile
+from services.runtime.errors import ConfigurationError
 
 #: Refusals that are told a second, and at once.
 _DENIALS_PER_SECOND, _DENIALS_AT_ONCE = 5.0, 50.0
@@ -19,10 +20,18 @@ log = structlog.get_logger(__name__)
 
 
 class Audit:
-    """The audit log of a gateway; `file` "" has only the structured log."""
+    """The audit log of a gateway; `file` "" has only the structured log.
+
+    Raises `ConfigurationError` for a file that cannot be written.
+    """
 
     def __init__(self, file: str = "") -> None:
         self._file = AuditFile(Path(file)) if file else None
+        if self._file is not None:
+            try:
+                self._file.add({"what": "gateway started"})
+            except OSError as problem:
+                raise ConfigurationError(f"the audit log {file} cannot be written: {problem.strerror}") from None
         self._denials = Bucket(_DENIALS_PER_SECOND, _DENIALS_AT_ONCE, _DENIALS_AT_ONCE, time.monotonic())
         self._untold = 0
         self._writing: set[asyncio.Task[None]] = set()

@@ -83,10 +83,18 @@ async def _serve(settings: GatewaySettings) -> None:
         open_async_channel(settings.embedder, settings.tls) as embedder,
     ):
         storage = Storage(store, settings.store_timeout_seconds)
-        await _ensure_default_keyspace(storage, settings.database)
         own = settings.settings
-        follower = AccessFollower(store, embedder, own.access, storage.forget_database)
+        follower = AccessFollower(
+            store,
+            embedder,
+            own.access,
+            settings.database,
+            forget=storage.forget_database,
+            create_default=lambda: _ensure_default_keyspace(storage, settings.database),
+        )
         await follower.refresh()
+        if settings.database not in follower.table.dropping:
+            await _ensure_default_keyspace(storage, settings.database)
         following = asyncio.create_task(follower.follow())
         metrics = GatewayMetrics(own.metrics)
         application = Application(

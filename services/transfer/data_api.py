@@ -26,6 +26,7 @@ FATAL_CODES = frozenset(
         "MISSING_AUTHENTICATION_TOKEN",
         "UNAUTHENTICATED_REQUEST",
         "UNAUTHORIZED_ACCESS",
+        "UNKNOWN_DATABASE",
         "UNKNOWN_KEYSPACE",
         "UNKNOWN_COLLECTION_OR_TABLE",
         "UNSUPPORTED_COLLECTION_COMMAND",
@@ -114,14 +115,28 @@ class Endpoint:
         parts = urlsplit(self.url)
         if str(parts.hostname).endswith(_ASTRA_HOST) and parts.path in ("", "/"):
             return f"{self.url.rstrip('/')}/api/json"
-        return self.url.rstrip("/").removesuffix("/v1")
+        if self.named_here:
+            port = f":{parts.port}" if parts.port else ""
+            parts = parts._replace(netloc=f"127.0.0.1{port}")
+        return parts.geturl().rstrip("/").removesuffix("/v1")
+
+    @property
+    def named_here(self) -> bool:
+        """Whether it is a name below `localhost`: this machine (RFC 6761), though not every system resolves it so."""
+        parts = urlsplit(self.url)
+        return parts.scheme == "http" and str(parts.hostname).endswith(".localhost")
+
+    @property
+    def database(self) -> str | None:
+        """The database that the host name chooses; None where it does not show which."""
+        return str(urlsplit(self.url).hostname).removesuffix(".localhost") if self.named_here else None
 
     @property
     def local(self) -> bool:
         """Whether it is on this machine, where a proxy has no business."""
         host = str(urlsplit(self.url).hostname)
         try:
-            return host == "localhost" or ipaddress.ip_address(host).is_loopback
+            return host == "localhost" or self.named_here or ipaddress.ip_address(host).is_loopback
         except ValueError:
             return False
 
@@ -165,6 +180,8 @@ class DataApi:
         headers = {"Content-Type": "application/json", "User-Agent": "orrery", **endpoint.headers}
         if endpoint.token:
             headers["Token"] = endpoint.token
+        if endpoint.named_here:
+            headers["Host"] = endpoint.host
         self._http = httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0), pool=None),

@@ -41,6 +41,11 @@ class Operator:
         listed = self._access.ListDatabases(pb.ListDatabasesRequest(), timeout=30).databases
         return [item.database.name for item in listed]
 
+    def dropping(self) -> list[str]:
+        """Return the names of the databases that are being dropped."""
+        listed = self._access.ListDatabases(pb.ListDatabasesRequest(), timeout=30).databases
+        return [item.database.name for item in listed if item.database.dropping]
+
     def drop(self, name: str) -> None:
         """Drop a database and wait until its name is free."""
         self.begin_drop(name)

@@ -1,7 +1,13 @@
 """Databases of a running server: created, listed and dropped by commands; a drop that is killed is finished."""
 
 import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.access.operating import Client, Operator, eventually
@@ -92,3 +98,68 @@ def test_a_drop_without_the_embedder_is_finished_by_the_server(server: Orrery, o
     assert (dropped.returncode, dropped.stdout) == (0, "dropped database alone\n")
     assert "a gateway that runs takes it out of their scopes" in dropped.stderr
     eventually(lambda: "alone" not in operator.names())
+
+
+#: From before the drop is committed to after its files are removed, in seconds.
+@pytest.mark.parametrize("moment", [0.0, 0.003, 0.02])
+def test_a_store_that_is_killed_during_a_drop_has_all_of_the_database_or_nothing(
+    server: Orrery, operator: Operator, moment: float
+) -> None:
+    name, things = f"killed-{moment * 1000:.0f}", [f"things{number}" for number in range(3)]
+    operator.create(name)
+    one = Client(server.url, f"{name}.localhost", server.token)
+    for thing in things:
+        one.answer("/v1/default_keyspace", {"createCollection": {"name": thing}})
+        one.answer(f"/v1/default_keyspace/{thing}", {"insertOne": {"document": {"_id": name}}})
+
+    def drop() -> None:
+        try:
+            operator.begin_drop(name)
+        except grpc.RpcError:
+            return  # the store is gone
+
+    dropping = threading.Thread(target=drop)
+    dropping.start()
+    time.sleep(moment)
+    os.kill(server.child("store"), signal.SIGKILL)
+    dropping.join()
+
+    eventually(lambda: one.http.get("/health/ready").status_code == 200)
+    eventually(lambda: settled(operator, name))
+    if name in operator.names():
+        for thing in things:
+            found = one.answer(f"/v1/default_keyspace/{thing}", {"countDocuments": {}})
+            assert found["status"] == {"count": 1}
+        operator.drop(name)
+    folder = server.data_dir / "store" / "collections"
+    eventually(lambda: all(name.encode() not in file.read_bytes() for file in folder.glob("*/*.db*")))
+
+
+def test_commands_reach_a_database_by_its_host_name(
+    server: Orrery, operator: Operator, database: str, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"_id": 1}\n{"_id": 2}\n')
+    one = Client(server.url, f"{database}.localhost", operator.token(database))
+    one.answer("/v1/default_keyspace", {"createCollection": {"name": "things"}})
+    where = ("--endpoint", server.url.replace("127.0.0.1", f"{database}.localhost"), "--collection", "things")
+
+    loaded = server.command("load", str(tmp_path / "rows.jsonl"), *where, "--token", one.token)
+    refused = server.command("load", str(tmp_path / "rows.jsonl"), *where, "--token", operator.token("default"))
+
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    assert one.answer("/v1/default_keyspace/things", {"countDocuments": {}})["status"] == {"count": 2}
+    assert refused.returncode != 0
+    assert "not valid for this database" in refused.stderr
+
+    exported = server.command("export", str(tmp_path / "out"), *where, "--token", one.token)
+    imported = server.command("import", str(tmp_path / "out"), *where[:2], "--collection", "more", "--token", one.token)
+    assert (exported.returncode, imported.returncode) == (0, 0), exported.stderr + imported.stderr
+    assert one.answer("/v1/default_keyspace/more", {"countDocuments": {}})["status"] == {"count": 2}
+
+
+def settled(operator: Operator, name: str) -> bool:
+    """Tell whether no drop of a database is under way; the store may be starting."""
+    try:
+        return name not in operator.dropping()
+    except grpc.RpcError:
+        return False

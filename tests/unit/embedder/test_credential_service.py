@@ -105,10 +105,18 @@ def test_a_database_that_was_dropped_is_in_no_scope_any_more(rpc: Caller) -> Non
     rpc.CreateCredential(provider="jinaAI", name="both", secrets={"providerKey": SECRET}, databases=["d", "e"])
     rpc.CreateCredential(provider="jinaAI", name="other", secrets={"providerKey": SECRET}, databases=["e"])
 
-    answer = rpc.ForgetDatabase(database="d")
+    answer = rpc.ForgetDatabase(database="d", database_id="1")
 
     assert [(credential.name, list(credential.databases)) for credential in answer.changed] == [("both", ["e"])]
     assert [credential.name for credential in answer.remaining] == ["m"]
-    assert not rpc.ForgetDatabase(database="d").changed
+    assert not rpc.ForgetDatabase(database="d", database_id="2").changed
     listed = rpc.ListCredentials(provider="jinaAI").credentials
     assert [list(credential.databases) for credential in listed] == [["e"], ["d"], ["e"]]
+
+
+def test_a_drop_that_is_finished_twice_takes_nothing_from_a_later_database_of_the_name(rpc: Caller) -> None:
+    rpc.ForgetDatabase(database="d", database_id="1")
+    rpc.CreateCredential(provider="jinaAI", name="later", secrets={"providerKey": SECRET}, databases=["d"])
+
+    assert not rpc.ForgetDatabase(database="d", database_id="1").changed
+    assert [item.name for item in rpc.ForgetDatabase(database="d", database_id="2").changed] == ["later"]

@@ -24,7 +24,7 @@ from services.gateway.access_table import AccessFollower
 from services.gateway.audit import Audit
 from services.gateway.hosts import Hosts
 from services.gateway.settings import AccessSettings, RateSettings
-from services.runtime.errors import DataApiError
+from services.runtime.errors import ConfigurationError, DataApiError
 from services.runtime.roles import Role
 from services.runtime.rpc import AsyncErrorInterceptor, ErrorInterceptor
 from services.store.access import Access as StoredAccess
@@ -96,7 +96,18 @@ async def gateway(
     """Give a gateway's access that has asked the store once, and asks again only when something is not known."""
     forgotten: list[str] = []
     async with grpc.aio.insecure_channel(store.address) as channel, grpc.aio.insecure_channel(embedder) as other:
-        follower = AccessFollower(channel, other, settings or AccessSettings(), forgotten.append)
+
+        async def create_default() -> None:
+            store.access.create_database("default", [], "gateway")
+
+        follower = AccessFollower(
+            channel,
+            other,
+            settings or AccessSettings(),
+            "default",
+            forget=forgotten.append,
+            create_default=create_default,
+        )
         await follower.refresh()
         access = Access(token, "default", Hosts(), follower, rates or RateSettings(), Audit())
         yield Gateway(access, follower, forgotten)
@@ -288,7 +299,7 @@ def test_tokens_are_taken_for_a_while_without_the_store_and_then_no_more(store: 
 
 def test_a_drop_that_nobody_finished_is_finished_with_the_embedder(store: Store, tmp_path: Path) -> None:
     credentials = CredentialStore(tmp_path / "credentials.db", Secret(base64.b64encode(b"k" * 32).decode()))
-    credentials.create("jinaAI", "key", {"providerKey": Secret("s")}, ["shop", "default"])
+    credentials.create("jinaAI", "key", {"providerKey": Secret("s")}, ["shop", "default", "other"])
 
     async def test() -> None:
         server = grpc.aio.server(interceptors=[AsyncErrorInterceptor()])
@@ -296,18 +307,23 @@ def test_a_drop_that_nobody_finished_is_finished_with_the_embedder(store: Store,
         embedder_pb2_grpc.add_CredentialServiceServicer_to_server(servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        store.access.drop_database("shop", "", "test")
+        dropped = {store.access.drop_database(name, "", "test")[0].id for name in ("shop", "default")}
         async with gateway(store, embedder=f"127.0.0.1:{port}", settings=AccessSettings(poll_seconds=0.05)) as there:
             following = asyncio.create_task(there.follower.follow())
             for _ in range(500):
-                if [database.name for database in store.access.databases()] == ["default"]:
+                databases = store.access.databases()
+                # The default one is always there.
+                if [item.name for item in databases] == ["default"] and dropped.isdisjoint(
+                    item.id for item in databases
+                ):
                     break
                 await asyncio.sleep(0.02)
             following.cancel()
         await server.stop(None)
 
     run(test)
-    assert [credential.databases for credential in credentials.list()] == [("default",)]
+    assert [credential.databases for credential in credentials.list()] == [("other",)]
+    assert [database.name for database in store.access.databases()] == ["default"]
     credentials.close()
 
 
@@ -397,3 +413,8 @@ def test_requests_that_come_together_share_what_is_asked(store: Store) -> None:
 
     run(test)
     assert 1 <= len(asked) <= 3
+
+
+def test_an_audit_log_that_cannot_be_written_ends_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none/audit\.log cannot be written"):
+        Audit(str(tmp_path / "none" / "audit.log"))
