@@ -19,8 +19,8 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: Headers that decide what a request may do and how it is read, and so must not be there twice.
-_ONCE = frozenset((b"host", b"token", b"x-cassandra-token", b"content-type", b"content-length"))
+#: Headers that decide how a request is read, and so must not be there twice. (Of several tokens none is taken.)
+_ONCE = frozenset((b"host", b"content-type", b"content-length"))
 _BAD_REQUEST, _TIMEOUT = 400, 408
 
 log = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ class Guard:
 
 
 def is_clear(scope: Scope) -> bool:
-    """Tell whether a request means the same to everybody: one host, one token, no control characters in its path."""
+    """Tell whether a request means the same to everybody: one host, no control characters in its path."""
     names = [name for name, _ in scope["headers"] if name in _ONCE]
     if len(names) != len(set(names)):
         return False
