@@ -15,6 +15,8 @@ from types import TracebackType
 from tests.live import free_port
 
 _SECONDS = 30
+#: What a service logs when it can be called.
+SERVING = '"event": "serving"'
 
 
 class Service:
@@ -38,6 +40,12 @@ class Service:
                 stdout=log,
                 stderr=log,
             )
+
+    def start_again(self) -> None:
+        """Start the service after it has ended, and wait until it serves."""
+        times = self.log.read_text().count(SERVING)
+        self.start()
+        self.logged(SERVING, times=times + 1)
 
     def terminate(self) -> None:
         """Ask it to stop, as Kubernetes does."""
@@ -76,7 +84,7 @@ def rpc_service(name: str, folder: Path, *, environment: Mapping[str, str], port
     address = f"localhost:{port or free_port()}"
     service = Service(name, folder, "--data-dir", str(folder / name), "--listen", address, environment=environment)
     service.address = address
-    service.logged('"event": "serving"')
+    service.logged(SERVING)
     return service
 
 
@@ -101,7 +109,7 @@ class Gateway(Service):
             *("--http", f"127.0.0.1:{self.port}", "--store", store, "--embedder", embedder, *arguments),
             environment={**(environment or {}), "ORRERY_TOKEN": self.token},
         )
-        self.logged('"event": "serving"')
+        self.logged(SERVING)
 
     def connect(self, tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
         """Return a connection to it, not opened yet."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import signal
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from services.runtime.supervisor import Child, Supervisor, SupervisorSettings
 
 _HEALTH_SECONDS = 2.0
 _AUDIT_FILE = "ORRERY_GATEWAY_AUDIT_FILE"
+#: One address, which two services cannot share; they are probed at their sockets.
+_HEALTH = "ORRERY_HEALTH"
 
 
 def up(
@@ -44,7 +47,7 @@ def up(
         token = _kept_token(data_dir)
     hosts = ["--database", database, "--region", region, *(["--domain", domain] if domain else [])]
     children = _children(data_dir, http, hosts, None if no_auth else token, limit or [], log_level)
-    asyncio.run(_supervise(children, f"orrery: ready http://{http}"))
+    asyncio.run(_supervise(children, f"orrery: ready {'https' if _serves_https() else 'http'}://{http}"))
 
 
 def _children(
@@ -62,13 +65,13 @@ def _children(
             "store",
             [*keeper, "store", "--data-dir", str(data_dir / "store"), "--listen", store_address, *common],
             _rpc_health(store_address),
-            without=("ORRERY_TOKEN", "ORRERY_MASTER_KEY"),
+            without=("ORRERY_TOKEN", "ORRERY_MASTER_KEY", _HEALTH),
         ),
         Child(
             "embedder",
             [*keeper, "embedder", "--data-dir", str(data_dir / "embedder"), "--listen", embedder_address, *common],
             _rpc_health(embedder_address),
-            without=("ORRERY_TOKEN",),
+            without=("ORRERY_TOKEN", _HEALTH),
         ),
         Child(
             "gateway",
@@ -108,13 +111,18 @@ def _rpc_health(address: str) -> Callable[[], Awaitable[bool]]:
 
 def _http_health(http: str) -> Callable[[], Awaitable[bool]]:
     host, port = split_host_port(http)
+    tls = None
+    if _serves_https():
+        # It asks the process that it has started, at this machine's own address; the name is for others.
+        tls = ssl.create_default_context()
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     # Written out, because importing an HTTP client would take longer than the rest of this command.
     request = f"GET /health/ready HTTP/1.1\r\nhost: {http}\r\nconnection: close\r\n\r\n".encode()
 
     async def healthy() -> bool:
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
-                reader, writer = await asyncio.open_connection(host, port)
+                reader, writer = await asyncio.open_connection(host, port, ssl=tls)
                 try:
                     writer.write(request)
                     return (await reader.readline()).split()[1:2] == [b"200"]
@@ -124,6 +132,10 @@ def _http_health(http: str) -> Callable[[], Awaitable[bool]]:
             return False
 
     return healthy
+
+
+def _serves_https() -> bool:
+    return bool(os.environ.get("ORRERY_HTTP_TLS_CERT"))
 
 
 def _kept_token(data_dir: Path) -> str:

@@ -11,7 +11,6 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +21,16 @@ _LOOKS = 4
 
 
 @dataclass(slots=True)
-class _Use:
+class Use:
     """Requests of one caller's port: how many are under way, and when the last one ended."""
 
     requests: int = 0
     ended: float = 0.0
+
+    def end(self) -> None:
+        """Count a request as answered."""
+        self.requests -= 1
+        self.ended = time.monotonic()
 
 
 class Connections:
@@ -39,20 +43,17 @@ class Connections:
     def __init__(self, port: int, idle_seconds: float) -> None:
         self._port = port
         self._idle_seconds = idle_seconds
-        self._uses: dict[int, _Use] = {}
+        self._uses: dict[int, Use] = {}
         #: When a connection was first seen, by the number of its socket.
         self._seen: dict[int, float] = {}
 
-    @contextmanager
-    def request(self, caller_port: int) -> Iterator[None]:
-        """Count a request as under way."""
-        use = self._uses.setdefault(caller_port, _Use())
+    def begin(self, caller_port: int) -> Use:
+        """Count a request of a caller as under way, until what is returned is told to `end`."""
+        use = self._uses.get(caller_port)
+        if use is None:
+            use = self._uses[caller_port] = Use()
         use.requests += 1
-        try:
-            yield
-        finally:
-            use.requests -= 1
-            use.ended = time.monotonic()
+        return use
 
     async def watch(self) -> None:
         """Close idle connections, until it is cancelled."""

@@ -5,6 +5,7 @@ HTTP and yet not clear, for two readers of it (this gateway, and a proxy before 
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -19,8 +20,9 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: Headers that decide what a request may do and how it is read, and so must not be there twice.
-_ONCE = frozenset((b"host", b"token", b"x-cassandra-token", b"content-type", b"content-length"))
+#: Headers that decide how a request is read, and so must not be there twice. (Of several tokens none is taken.)
+_ONCE = frozenset((b"host", b"content-type", b"content-length"))
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_REQUEST, _TIMEOUT = 400, 408
 
 log = structlog.get_logger(__name__)
@@ -51,25 +53,30 @@ class Guard:
         if scope["type"] != "http":
             return
         answer = _Answer(send, closing=self.draining and scope["http_version"].startswith("1"))
-        with self._connections.request(int(scope["client"][1])):
-            if not is_clear(scope):
-                await answer.alone(_BAD_REQUEST)
-                return
-            try:
+        use = self._connections.begin(int(scope["client"][1]))
+        try:
+            if is_clear(scope):
                 await self._application(scope, _Body(receive, self._settings).receive, answer.send)
-            except IncompleteBodyError as problem:
-                log.info("request ended early", status=problem.status)
-                await answer.alone(problem.status)
+            else:
+                await answer.alone(_BAD_REQUEST)
+        except IncompleteBodyError as problem:
+            log.info("request ended early", status=problem.status)
+            await answer.alone(problem.status)
+        finally:
+            use.end()
 
 
 def is_clear(scope: Scope) -> bool:
-    """Tell whether a request means the same to everybody: one host, one token, no control characters in its path."""
-    names = [name for name, _ in scope["headers"] if name in _ONCE]
-    if len(names) != len(set(names)):
+    """Tell whether a request means the same to everybody: one host, no control characters in its path."""
+    found = dict[bytes, bytes]()
+    for name, value in scope["headers"]:
+        if name in _ONCE:
+            if name in found:
+                return False
+            found[name] = value
+    if scope["http_version"] == "1.1" and not found.get(b"host"):
         return False
-    if scope["http_version"] == "1.1" and not any(name == b"host" and value for name, value in scope["headers"]):
-        return False
-    return all(character >= " " and character != "\x7f" for character in scope["path"])
+    return _CONTROL.search(scope["path"]) is None
 
 
 class _Body:

@@ -55,6 +55,7 @@ SAFE_METHODS = {
         "CountDocuments",
         "GetCollectionStatistics",
     ),
+    "orrery.store.v1.AccessService": ("ListDatabases", "ListTokens", "ListAccess"),
     "orrery.store.v1.OperationsService": ("InspectCollection", "InspectDatabase"),
 }
 _SERVICE_CONFIG = {

@@ -38,7 +38,7 @@ class SupervisorSettings:
 
     start_seconds: float = 60.0
     """How long a service may take to become healthy at the start."""
-    stop_seconds: float = 15.0
+    stop_seconds: float = 35.0
     """How long a service may take to stop before it is killed."""
     first_restart_seconds: float = 0.2
     """Pause before a service that died is started again; doubled each time, up to `last_restart_seconds`."""

@@ -72,6 +72,13 @@ def test_the_data_api_is_served(https: Https) -> None:
     assert https.gateway.post("/v1", BODY, https.trusting()) == (200, '{"status":{"keyspaces":["default_keyspace"]}}')
 
 
+def test_all_services_together_serve_it_too(tmp_path: Path) -> None:
+    certificates, address = Certificates(tmp_path / "certificates"), f"127.0.0.1:{free_port()}"
+    arguments = ("--data-dir", str(tmp_path / "data"), "--http", address)
+    with Service("up", tmp_path, *arguments, environment=certificates.http("api.example.org")) as everything:
+        everything.logged(f"orrery: ready https://{address}")
+
+
 @pytest.mark.parametrize(("offered", "taken"), [(("h2", "http/1.1"), "h2"), (("http/1.1",), "http/1.1")])
 def test_the_caller_chooses_the_protocol(https: Https, offered: tuple[str, ...], taken: str) -> None:
     with (

@@ -208,6 +208,25 @@ def test_commands_call_with_certificates_too(secured: Secured) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_callers_of_the_gateway_learn_nothing_of_what_is_wrong_between_services(tmp_path: Path) -> None:
+    """The embedder does not list the gateway, and then shows the certificate of another authority."""
+    certificates = Certificates(tmp_path / "files")
+    of_gateway = certificates.rpc("orrery-gateway")
+    of_embedder = certificates.rpc("orrery-embedder", callers="somebody-else=*")
+    store = f"unix:{tmp_path}/run/s"
+    with (
+        Service("store", tmp_path, "--data-dir", str(tmp_path / "store"), "--listen", store),
+        rpc_service("embedder", tmp_path, environment=of_embedder) as embedder,
+        Gateway(tmp_path, store=store, embedder=embedder.address, environment=of_gateway) as gateway,
+    ):
+        status, answer = gateway.post("/v1", '{"findEmbeddingProviders":{}}')
+        assert status == 200
+        assert "EMBEDDING_GATEWAY_NOT_AVAILABLE" in answer
+        assert not [word for word in ("CALLER", "orrery-", "localhost", "127.0.0.1", "certificate") if word in answer]
+        embedder.logged('"event": "call refused"')
+        gateway.logged('"event": "call failed"')
+
+
 def test_certificates_and_authority_change_without_a_restart_and_without_a_failed_request(tmp_path: Path) -> None:
     """First everybody trusts both authorities, then certificates are of the new one, then only that is trusted."""
     old, new = Certificates(tmp_path / "files"), Certificates(tmp_path / "files")

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.descriptor_pool import Default
 from grpc_health.v1 import health_pb2
 from orrery.embedder.v1 import embedder_pb2
-from orrery.store.v1 import operations_pb2, store_pb2
+from orrery.store.v1 import access_pb2, operations_pb2, store_pb2
 
 from services.runtime.channels import SAFE_METHODS, files_for
 from services.runtime.errors import ConfigurationError
@@ -14,7 +14,7 @@ from services.runtime.tls import CertificateFiles
 from tests.certificates import Certificates, rpc_variables
 
 #: They are found by name once their modules are imported.
-CONTRACTS = (health_pb2, embedder_pb2, store_pb2, operations_pb2)
+CONTRACTS = (health_pb2, embedder_pb2, store_pb2, operations_pb2, access_pb2)
 WRITES = ("Create", "Drop", "Insert", "Update", "Replace", "Delete", "Truncate", "Add", "Remove", "Stage", "Activate")
 
 
