@@ -22,7 +22,7 @@ def configure_logs(service: str, level: str = "info") -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            _context(service),
+            add_context(service),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             # Without the frames' locals: a secret may be among them.
@@ -36,7 +36,7 @@ def configure_logs(service: str, level: str = "info") -> None:
     logging.basicConfig(level=max(threshold, logging.WARNING), stream=sys.stderr)
 
 
-def _context(service: str) -> Callable[[WrappedLogger, str, EventDict], EventDict]:
+def add_context(service: str) -> Callable[[WrappedLogger, str, EventDict], EventDict]:
     """Return what adds the service, and the request that the running task or thread works for."""
 
     def add(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
