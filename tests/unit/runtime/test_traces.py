@@ -10,9 +10,9 @@ from services.runtime.traces import Origin, origin, outgoing_metadata, shared_co
 def test_nothing_of_opentelemetry_is_imported_unless_configured() -> None:
     program = (
         "import sys, services.gateway.server, services.store.server, services.embedder.server\n"
-        "from services.runtime.traces import configure_traces\n"
-        "configure_traces('store', {})\n"
-        "print([name for name in sys.modules if name.startswith('opentelemetry')])"
+        "from services.runtime.traces import exporting_traces\n"
+        "with exporting_traces('store', {}):\n"
+        "    print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
