@@ -11,7 +11,7 @@ from services.runtime.addresses import socket_address
 from services.runtime.lifeline import follow_parent
 from services.runtime.logs import configure_logs
 from services.runtime.tls import CertificateFiles
-from services.runtime.traces import configure_traces
+from services.runtime.traces import exporting_traces
 
 Listen = Annotated[
     str | None,
@@ -66,27 +66,27 @@ def gateway(
         raise typer.BadParameter("give a token (--token or ORRERY_TOKEN), or --no-auth on loopback")
     _quiet_grpc()
     configure_logs("gateway", log_level)
-    configure_traces("gateway", os.environ)
     follow_parent()
     limits = override(Limits(), read_limits(limit))
-    run(
-        GatewaySettings(
-            store,
-            embedder,
-            None if no_auth else token,
-            http,
-            database,
-            limits,
-            Features(vectorize=vectorize),
-            store_timeout,
-            embedder_timeout,
-            tls=CertificateFiles.of_rpcs(os.environ),
-            hosts=host_settings(domain, region),
-            http_tls=CertificateFiles.of_http(os.environ),
-            drain_seconds=drain,
-            settings=load_settings(os.environ),
+    with exporting_traces("gateway", os.environ):
+        run(
+            GatewaySettings(
+                store,
+                embedder,
+                None if no_auth else token,
+                http,
+                database,
+                limits,
+                Features(vectorize=vectorize),
+                store_timeout,
+                embedder_timeout,
+                tls=CertificateFiles.of_rpcs(os.environ),
+                hosts=host_settings(domain, region),
+                http_tls=CertificateFiles.of_http(os.environ),
+                drain_seconds=drain,
+                settings=load_settings(os.environ),
+            )
         )
-    )
 
 
 def store(data_dir: DataDir = Path(".orrery/store"), listen: Listen = None, log_level: LogLevel = "info") -> None:
@@ -100,9 +100,9 @@ def store(data_dir: DataDir = Path(".orrery/store"), listen: Listen = None, log_
 
     _quiet_grpc()
     configure_logs("store", log_level)
-    configure_traces("store", os.environ)
     follow_parent()
-    run(StoreSettings.from_environment(listen or socket_address(data_dir, "store"), data_dir, os.environ))
+    with exporting_traces("store", os.environ):
+        run(StoreSettings.from_environment(listen or socket_address(data_dir, "store"), data_dir, os.environ))
 
 
 def embedder(data_dir: DataDir = Path(".orrery/embedder"), listen: Listen = None, log_level: LogLevel = "info") -> None:
@@ -117,6 +117,6 @@ def embedder(data_dir: DataDir = Path(".orrery/embedder"), listen: Listen = None
 
     _quiet_grpc()
     configure_logs("embedder", log_level)
-    configure_traces("embedder", os.environ)
     follow_parent()
-    run(EmbedderSettings.from_environment(listen or socket_address(data_dir, "embedder"), data_dir, os.environ))
+    with exporting_traces("embedder", os.environ):
+        run(EmbedderSettings.from_environment(listen or socket_address(data_dir, "embedder"), data_dir, os.environ))

@@ -22,6 +22,8 @@ _QUANTILES = (0.5, 0.98, 0.99)
 _ALL_QUANTILES = (0.5, 0.9, 0.95, 0.98, 0.99)
 _SINGLE_TENANT = "SINGLE-TENANT"
 _LABELLED = 4096
+_MOST_INDEX_LABELS = 1_000
+_OTHER = "OTHER"
 _BOOLEANS = {False: "false", True: "true"}
 _OUTCOMES = {2: "SUCCESS", 4: "CLIENT_ERROR", 5: "SERVER_ERROR"}
 
@@ -72,6 +74,7 @@ class GatewayMetrics:
             ("tenant", "error"),
             registry=own if self._by_database else None,
         )
+        self._index_labels: set[tuple[str, ...]] = set()
         # Putting labels together costs more than counting with them.
         self._command_of = lru_cache(_LABELLED)(self._labelled_command)
         self._index_of = lru_cache(_LABELLED)(self._labelled_index)
@@ -126,7 +129,12 @@ class GatewayMetrics:
         return self._commands.of(name, tenant, _BOOLEANS[bool(error)], error or "NA", vector_enabled, sort_type, *used)
 
     def _labelled_index(self, name: str, tenant: str, indexes: frozenset[str]) -> Counter:
-        return self._indexes.labels(name, tenant, *(_BOOLEANS[index in indexes] for index in INDEXES))
+        labels = (name, tenant, *(_BOOLEANS[index in indexes] for index in INDEXES))
+        # Whoever combines conditions in every way is not to fill the memory, nor Prometheus.
+        if labels not in self._index_labels and len(self._index_labels) >= _MOST_INDEX_LABELS:
+            labels = (_OTHER,) * len(labels)
+        self._index_labels.add(labels)
+        return self._indexes.labels(*labels)
 
 
 def command_label(observed: Observation) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from services.gateway.traits import NO_TRAITS, Traits, traits
@@ -34,7 +33,7 @@ class EmbeddingCall(NamedTuple):
     seconds: float
 
 
-@dataclass
+@dataclass(slots=True)
 class Observation:
     """One request.
 
@@ -56,6 +55,7 @@ class Observation:
     embeddings: list[EmbeddingCall] = field(default_factory=list)
     body_bytes: int = 0
     written_bytes: int = 0
+    _traits: Traits | None = None
 
     def understood(self, command: str, fields: Fields) -> None:
         """Note which command it is, with its members."""
@@ -65,10 +65,12 @@ class Observation:
         """Return the seconds that passed in another service; calls that ran side by side count each."""
         return sum(call.seconds for call in self.calls if call.service == service)
 
-    @cached_property
+    @property
     def traits(self) -> Traits:
         """What the command's members say of its kind."""
-        return NO_TRAITS if self.fields is None else traits(self.fields.members)
+        if self._traits is None:
+            self._traits = NO_TRAITS if self.fields is None else traits(self.fields.members)
+        return self._traits
 
 
 _CURRENT: ContextVar[Observation | None] = ContextVar("observation", default=None)

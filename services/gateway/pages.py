@@ -1,19 +1,49 @@
-"""What the gateway answers beside the Data API, to anybody and without a token: health, metrics and a first page."""
+"""What the gateway answers beside the Data API, to anybody and without a token.
+
+Health, metrics, the OpenAPI document, a page to try the API, and a first page. Nothing here asks for anything from
+elsewhere: a browser may load from, and send to, this server alone.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import msgspec
 
+from services.gateway import openapi
+from services.gateway.health import Health
+from services.gateway.limits import Limits
 from services.gateway.metrics import GatewayMetrics
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 _HEALTH = re.compile(r"/(?:stargate/)?health(?:/(?:live|ready|started))?")
-_JSON = b"application/json"
+_STATUS = {True: "UP", False: "DOWN"}
+_OPENAPI = "/api/json/openapi"
+_METRICS = "/metrics"
+_JSON, _YAML, _HTML = b"application/json", b"application/yaml", b"text/html; charset=utf-8"
+#: Files of `assets` by path, each with its content type.
+_FILES = {
+    "/": ("index.html", _HTML),
+    "/swagger-ui": ("try.html", _HTML),
+    "/swagger-ui/": ("try.html", _HTML),
+    "/swagger-ui/page.css": ("page.css", b"text/css; charset=utf-8"),
+    "/swagger-ui/page.js": ("page.js", b"text/javascript; charset=utf-8"),
+}
+#: A script that got into a page nevertheless could load nothing and send nothing away.
+_CONTENT_SECURITY_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_GUARDS: Headers = (
+    (b"content-security-policy", _CONTENT_SECURITY_POLICY),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,33 +55,48 @@ class Page:
     headers: Headers
 
 
-def page(content_type: bytes, body: bytes, status: int = 200, headers: Headers = ()) -> Page:
-    """Return an answer of a content type that browsers are not to guess at."""
-    return Page(status, body, ((b"content-type", content_type), (b"x-content-type-options", b"nosniff"), *headers))
-
-
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """All of them. `ready` tells whether the store and the embedder answer."""
+    """All of them."""
 
-    ready: Callable[[], Awaitable[Mapping[str, bool]]]
+    health: Health
     metrics: GatewayMetrics
+    limits: Limits
 
     async def answer(self, method: str, path: str, headers: Mapping[bytes, bytes], query: bytes) -> Page | None:
         """Return the answer to a request; None where the path is none of these."""
         if path.startswith("/v1"):
             return None
-        if _HEALTH.fullmatch(path):
+        health = _HEALTH.fullmatch(path) is not None
+        if not health and path not in _FILES and path not in (_METRICS, _OPENAPI):
+            return None
+        if method not in ("GET", "HEAD"):
+            return Page(405, b"", ((b"allow", b"GET, HEAD"),))
+        if health:
             return await self._health(path)
-        if path == "/metrics":
+        if path == _METRICS:
             body, content_type = self.metrics.page(headers.get(b"accept", b"").decode("latin-1"))
-            return page(content_type.encode(), body)
-        return None
+            return _page(content_type.encode(), body)
+        if path == _OPENAPI:
+            if b"format=json" in query.lower().split(b"&"):
+                return _page(_JSON, openapi.as_json(self.limits))
+            return _page(_YAML, openapi.as_yaml(self.limits))
+        name, content_type_of_file = _FILES[path]
+        return _page(content_type_of_file, _asset(name))
 
     async def _health(self, path: str) -> Page:
         """Answer a health check in MicroProfile's form; only readiness asks the other services."""
-        services = {} if path.endswith(("/live", "/started")) else await self.ready()
-        checks = [{"name": name, "status": "UP" if up else "DOWN"} for name, up in services.items()]
-        up = all(services.values())
-        body = msgspec.json.encode({"status": "UP" if up else "DOWN", "checks": checks})
-        return page(_JSON, body, 200 if up else 503)
+        checks = [self.health.live()] if path.endswith(("/live", "/started")) else await self.health.ready()
+        up = all(check.up for check in checks)
+        listed = [{"name": check.name, "status": _STATUS[check.up], "data": check.data} for check in checks]
+        body = msgspec.json.encode({"status": _STATUS[up], "checks": listed})
+        return _page(_JSON, body, 200 if up else 503)
+
+
+def _page(content_type: bytes, body: bytes, status: int = 200) -> Page:
+    return Page(status, body, ((b"content-type", content_type), *_GUARDS))
+
+
+@cache
+def _asset(name: str) -> bytes:
+    return files("services.gateway").joinpath("assets", name).read_bytes()

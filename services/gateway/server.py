@@ -2,13 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import grpc
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from orrery.store.v1 import store_pb2
 
 from services.gateway.access import Access
@@ -17,6 +13,7 @@ from services.gateway.app import Application
 from services.gateway.audit import Audit
 from services.gateway.command import Features
 from services.gateway.embedding import Embedding
+from services.gateway.health import Health
 from services.gateway.hosts import Hosts
 from services.gateway.http_server import HttpServer
 from services.gateway.limits import Limits
@@ -106,7 +103,9 @@ async def _serve(settings: GatewaySettings) -> None:
             limits=settings.limits,
             features=settings.features,
             pages=Pages(
-                _readiness({"store": store, "embedder": embedder}, settings.health_timeout_seconds, stop), metrics
+                Health({"store": store, "embedder": embedder}, settings.health_timeout_seconds, stop),
+                metrics,
+                settings.limits,
             ),
             observer=Observer(metrics, settings.settings.log),
         )
@@ -123,25 +122,3 @@ async def _ensure_default_keyspace(storage: Storage, database: str) -> None:
     if not response.keyspaces:
         creation = store_pb2.CreateKeyspaceRequest(database=database, keyspace=DEFAULT_KEYSPACE)
         await storage.remote.call(storage.rpc.CreateKeyspace, creation)
-
-
-def _readiness(
-    channels: Mapping[str, grpc.aio.Channel], timeout_seconds: float, stop: asyncio.Event
-) -> Callable[[], Awaitable[Mapping[str, bool]]]:
-    """Return what asks services for their health, all at once; once it is to stop, the gateway is not ready either."""
-    # The stub's methods are set on the instance, where the type stubs do not show them.
-    stubs: dict[str, Any] = {name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()}
-
-    async def check(stub: Any) -> bool:
-        try:
-            response = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
-
-    async def ready() -> Mapping[str, bool]:
-        answers = await asyncio.gather(*map(check, stubs.values()))
-        services = dict(zip(stubs, answers, strict=True))
-        return {**services, "gateway": False} if stop.is_set() else services
-
-    return ready

@@ -5,7 +5,7 @@ Nothing here looks at more than names, operators and JSON types: what comes out 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -70,14 +70,16 @@ def traits(members: Mapping[str, JsonValue]) -> Traits:
     conditions = isinstance(filter_, dict) and bool(filter_)
     by = sort if isinstance(sort, dict) else {}
     indexes = set(_indexes(filter_)) if conditions else set()
-    features = {_FEATURE_OF[name] for name in _FEATURE_OF if name in by or _in_documents(name, members, documents)}
-    if not features.isdisjoint(("feature_vector", "feature_vectorize")) and any(name in by for name in _VECTORS):
+    features = {_FEATURE_OF[name] for name in by if name in _FEATURE_OF}
+    features.update(_features_of(_parts(members, documents)))
+    features.update(_hybrid_limits(members.get("options")))
+    if "$vector" in by or "$vectorize" in by:
         indexes.add("query_vector_value")
     if "$lexical" in by:
         indexes.add("query_lexical_value")
     return Traits(
         _sort_type(by, conditions=conditions),
-        frozenset(features | _hybrid_limits(members.get("options"))),
+        frozenset(features),
         frozenset(indexes),
         None if documents is None else len(documents),
     )
@@ -108,13 +110,20 @@ def _documents(members: Mapping[str, JsonValue]) -> list[JsonValue] | None:
     return None if one is None else [one]
 
 
-def _in_documents(name: str, members: Mapping[str, JsonValue], documents: list[JsonValue] | None) -> bool:
+def _parts(members: Mapping[str, JsonValue], documents: list[JsonValue] | None) -> Iterable[JsonValue]:
+    """Return the objects of a command that may have special fields: documents, or what an update sets."""
     if documents is not None:
-        return any(isinstance(document, dict) and name in document for document in documents)
+        return documents
     update = members.get("update")
-    if not isinstance(update, dict):
-        return False
-    return any(isinstance(operation, dict) and name in operation for operation in update.values())
+    return update.values() if isinstance(update, dict) else ()
+
+
+def _features_of(parts: Iterable[JsonValue]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, dict):
+            for name, feature in _FEATURE_OF.items():
+                if name in part:
+                    yield feature
 
 
 def _hybrid_limits(options: JsonValue) -> set[str]:

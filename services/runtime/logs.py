@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from services.runtime.request_context import REQUEST_ID
 from services.runtime.traces import trace_ids
@@ -19,24 +19,34 @@ def configure_logs(service: str, level: str = "info") -> None:
     threshold = logging.getLevelNamesMapping().get(level.upper())
     if threshold is None:
         raise ValueError(f"unknown log level {level!r}: use debug, info, warning or error")
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        add_context(service),
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    rendered: list[Processor] = [
+        # Without the frames' locals: a secret may be among them.
+        structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+        structlog.processors.JSONRenderer(),
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            _context(service),
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # Without the frames' locals: a secret may be among them.
-            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*shared, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=max(threshold, logging.WARNING), stream=sys.stderr)
+    # What libraries log takes the same form.
+    foreign = structlog.stdlib.ProcessorFormatter(
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(foreign)
+    logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler])
 
 
-def _context(service: str) -> Callable[[WrappedLogger, str, EventDict], EventDict]:
+def add_context(service: str) -> Callable[[WrappedLogger, str, EventDict], EventDict]:
     """Return what adds the service, and the request that the running task or thread works for."""
 
     def add(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

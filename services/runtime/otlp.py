@@ -7,6 +7,7 @@ Where to, how often and how many are OpenTelemetry's own variables (`OTEL_EXPORT
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,6 +26,8 @@ from services.runtime.errors import DataApiError
 from services.runtime.traces import TRACE_HEADER, Attribute, Kind
 
 _KINDS = {"server": trace.SpanKind.SERVER, "client": trace.SpanKind.CLIENT, "internal": trace.SpanKind.INTERNAL}
+
+_CLOSE_SECONDS = 2.0
 
 #: What the next span is linked to: other requests that it works for.
 _links: ContextVar[Sequence[trace.Link]] = ContextVar("links", default=())
@@ -56,10 +59,16 @@ class Exporting:
 
     def __init__(self, service: str) -> None:
         own = {} if "OTEL_SERVICE_NAME" in os.environ else {SERVICE_NAME: f"orrery-{service}"}
-        provider = TracerProvider(resource=Resource.create(own))
+        self._provider = provider = TracerProvider(resource=Resource.create(own), shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = provider.get_tracer("orrery")
         self._propagator = TraceContextTextMapPropagator()
+
+    def close(self) -> None:
+        """Send what is left, for no longer than `_CLOSE_SECONDS`: a collector that is away must not hold up a stop."""
+        closing = threading.Thread(target=self._provider.shutdown, name="traces-close", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
 
     @contextmanager
     def span(

@@ -5,8 +5,8 @@ A span tells names, kinds, counts and codes; never a value of a document, a text
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -67,13 +67,21 @@ NO_SPAN: Span = _NoSpan()
 _nothing = nullcontext(NO_SPAN)
 
 
-def configure_traces(service: str, environment: Mapping[str, str]) -> None:
-    """Have this process export its spans, if a variable of `VARIABLES` says where to."""
+@contextmanager
+def exporting_traces(service: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """Have this process export its spans while the context lasts, if a variable of `VARIABLES` says where to."""
     global _exporting
-    if any(environment.get(name) for name in VARIABLES):
-        from services.runtime.otlp import Exporting
+    if not any(environment.get(name) for name in VARIABLES):
+        yield
+        return
+    from services.runtime.otlp import Exporting
 
-        _exporting = Exporting(service)
+    exporting = _exporting = Exporting(service)
+    try:
+        yield
+    finally:
+        _exporting = None
+        exporting.close()
 
 
 def span(

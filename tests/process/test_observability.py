@@ -192,6 +192,24 @@ def test_the_embedder_tells_its_calls(observed: Observed) -> None:
     assert observed.value(observed.embedder_metrics, "orrery_embedder_texts_total", provider="huggingface") >= 3
 
 
+# --- health ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["/health", "/stargate/health"])
+def test_health_tells_of_each_service(observed: Observed, prefix: str) -> None:
+    for path in ("", "/ready"):
+        ready = observed.http.get(prefix + path).json()
+        assert ready["status"] == "UP"
+        found = {check["name"]: (check["status"], check["data"]) for check in ready["checks"]}
+        assert found["gateway"] == ("UP", {"draining": False})
+        for service in ("store", "embedder"):
+            status, data = found[service]
+            assert (status, data["serving"]) == ("UP", "SERVING")
+    for path in ("/live", "/started"):
+        (check,) = observed.http.get(prefix + path).json()["checks"]
+        assert check["data"]["uptimeSeconds"] >= 0
+
+
 # --- logs -----------------------------------------------------------------------
 
 
