@@ -165,12 +165,15 @@ def test_policies_hold(deployment: Deployment) -> None:
     policies = Policies(render(OVERLAY))
     expected = {(s.name, t.name, port): policies.allow(s, t, port) for s, t, port in asked}
     tried = {(s.name, t.name, port): connect(deployment, s, t, port) for s, t, port in asked}
+    # Its own node reaches every port, and on each of them something listens.
+    listening = [connect(deployment, None, pod.host, port) for pod in pods.values() for port in pod.host.ports.values()]
     assert {each: process.wait(60) == 0 for each, process in tried.items()} == expected
+    assert not [process for process in listening if process.wait(60) != 0]
     assert sum(expected.values()) == 3, "gateway to store and embedder, and the client to the gateway"
 
 
-def connect(deployment: Deployment, source: Host, target: Host, port: int) -> subprocess.Popen[str]:
-    """Try to connect from one host to another: the process succeeds or fails."""
+def connect(deployment: Deployment, source: Host | None, target: Host, port: int) -> subprocess.Popen[str]:
+    """Try to connect from a host, or the node, to another one: the process succeeds or fails."""
     code = f"import socket; socket.create_connection(('{target.address}', {port}), 2)"
     return deployment.cluster.run(source, sys.executable, "-S", "-c", code, stderr=subprocess.DEVNULL)
 
@@ -213,7 +216,7 @@ def test_commands_run_in_a_pod_and_only_where_they_may(deployment: Deployment) -
 
 
 def test_every_service_is_replaced_under_load_and_nothing_is_lost(
-    deployment: Deployment, tmp_path: Path, pytestconfig: pytest.Config
+    deployment: Deployment, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     service = {"provider": "deterministic", "modelName": "hash"}
     options = {"vector": {"dimension": 32, "service": service}}
@@ -230,14 +233,17 @@ def test_every_service_is_replaced_under_load_and_nothing_is_lost(
         time.sleep(1)
     lines = load.stop()
 
-    writer = pytestconfig.get_terminal_writer()
-    writer.line()
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+    assert terminal is not None
+    terminal.ensure_newline()
     failed = [line for line in lines if line["wrong"]]
     for component, (began, ended) in windows.items():
         there = [line for line in lines if line["at"] <= ended and began <= line["at"] + line["seconds"]]
         bad = [line for line in there if line["wrong"]]
         slowest = max(line["seconds"] for line in there)
-        writer.line(f"{component} replaced: {len(there)} requests, {len(bad)} failed, the slowest took {slowest:.2f} s")
+        terminal.write_line(
+            f"{component} replaced: {len(there)} requests, {len(bad)} failed, the slowest took {slowest:.2f} s"
+        )
         if component == "store":
             # Whoever fails sends it again; that others are answered at once is the gateway's waiting for the store.
             failed = [line for line in failed if line not in bad]
