@@ -1,8 +1,12 @@
 """The gateway as a process: its settings, its connections, and the HTTP server around the application."""
 
 import asyncio
+import atexit
+import os
 import signal
+import sys
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import structlog
 from orrery.store.v1 import store_pb2
@@ -58,8 +62,8 @@ class GatewaySettings:
     settings: Settings = field(default_factory=Settings)
 
 
-def run(settings: GatewaySettings) -> None:
-    """Serve until SIGTERM or SIGINT.
+def run(settings: GatewaySettings) -> NoReturn:
+    """Serve until SIGTERM or SIGINT, and end the process.
 
     Raises `ValueError` for settings that do not go together (no token on an address open to the network) and
     `ConfigurationError` for an address that is taken.
@@ -68,6 +72,12 @@ def run(settings: GatewaySettings) -> None:
         raise ValueError(f"{settings.http} is open to the network: serving it without a token is not allowed")
     check_free(settings.http)
     asyncio.run(_serve(settings))
+    # granian's threads outlive its server by a moment. One that comes for the interpreter while that is taken down is
+    # ended by it in the middle of Rust code, which aborts the process: so the interpreter is not taken down.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 async def _serve(settings: GatewaySettings) -> None:

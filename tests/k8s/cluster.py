@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.k8s.containers import Surroundings, environment, script
-from tests.k8s.manifests import ROOT, Object, Workload
+from tests.k8s.manifests import ROOT, WORKLOADS, Object, Workload, of_kind, selects
 from tests.k8s.policies import Host, Policies
 
 NETWORK = "10.66.0"
-NODE, SERVICE = f"{NETWORK}.1", f"{NETWORK}.2"
+NODE = f"{NETWORK}.1"
 NAMES = Host("names", NODE, "kube-system", {"k8s-app": "kube-dns"}, {"dns": 53})
 START_SECONDS = 90
 MOST_RESTARTS = 2
@@ -65,14 +65,17 @@ class Pod:
 class Cluster:
     """A node, its pods, and other hosts; all of it is gone when the object is left.
 
-    `service` is the one that has an address of its own, `SERVICE`: the gateway's.
+    Services that are not headless have addresses of their own, `addresses`.
     """
 
-    def __init__(self, folder: Path, surroundings: Surroundings, policies: Policies, service: Object) -> None:
-        self._folder, self._surroundings, self._policies, self._service = folder, surroundings, policies, service
+    def __init__(self, folder: Path, surroundings: Surroundings, objects: tuple[Object, ...]) -> None:
+        self._folder, self._surroundings, self._policies = folder, surroundings, Policies(objects)
+        self._numbers = iter(range(2, 250))
+        self._services = [each for each in of_kind(objects, "Service") if each["spec"].get("clusterIP") != "None"]
+        self.addresses = {each["metadata"]["name"]: self.address() for each in self._services}
+        self._workloads = [Workload(each) for each in of_kind(objects, *WORKLOADS)]
         self._prefix = f"orr{os.getpid()}"
         self._hosts: dict[str, Host] = {}
-        self._numbers = iter(range(11, 250))
         self._names = 0
         self.pods: dict[str, Pod] = {}
 
@@ -97,31 +100,26 @@ class Cluster:
         batch(
             node,
             "link set lo up",
-            "link add br0 type bridge",
+            # With an address of its own, or it would have the lowest of those that are connected, and change with them.
+            "link add br0 address 02:00:00:00:00:01 type bridge",
             f"address add {NODE}/24 dev br0",
-            f"address add {SERVICE}/24 dev br0",
+            *(f"address add {address}/24 dev br0" for address in self.addresses.values()),
             "link set br0 up",
         )
-        port = self._service["spec"]["ports"][0]
-        passed_on = [self._service["metadata"]["name"], SERVICE, str(port["port"]), port["targetPort"]]
-        self._node = subprocess.Popen(
-            [
-                "ip",
-                "netns",
-                "exec",
-                node,
-                sys.executable,
-                "-m",
-                "tests.k8s.node",
-                NODE,
-                self._surroundings.domain,
-                *passed_on,
-            ],
+        self._node = self.run(
+            None,
+            sys.executable,
+            "-m",
+            "tests.k8s.node",
+            NODE,
+            self._surroundings.domain,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            cwd=ROOT,
-            text=True,
         )
+        for service in self._services:
+            name = service["metadata"]["name"]
+            for port in service["spec"]["ports"]:
+                self.tell(serve=name, address=self.addresses[name], port=port["port"], target=port["targetPort"])
 
     def tell(self, **command: Any) -> dict[str, Any]:
         """Tell the node something and return its answer."""
@@ -178,6 +176,7 @@ class Cluster:
             f"iif eth0 from {NODE} lookup local",
             *answers,
             *self._rules(NAMES, host),
+            *self._service_rules(host),
         ]
         return [
             f"rule add pref {_LOCAL} lookup local",
@@ -202,6 +201,22 @@ class Cluster:
                 if self._policies.allow(here, there, port, kind.upper()):
                     rules.append(f"iif lo to {there.address} ipproto {kind} dport {port} lookup main")
                     rules.append(f"iif eth0 from {there.address} ipproto {kind} sport {port} lookup local")
+        return rules
+
+    def _service_rules(self, here: Host) -> list[str]:
+        """Return what lets a host connect to the addresses of services: policies speak of the pods behind them.
+
+        Their side of the connection is the node's, which no policy keeps away; `_rules` are for those who call pods.
+        """
+        rules = []
+        for service in self._services:
+            address = self.addresses[service["metadata"]["name"]]
+            selector = {"matchLabels": service["spec"]["selector"]}
+            (target,) = (Host.of(each, address) for each in self._workloads if selects(selector, each.labels))
+            for port in service["spec"]["ports"]:
+                if self._policies.allow(here, target, target.ports[port["targetPort"]]):
+                    rules.append(f"iif lo to {address} ipproto tcp dport {port['port']} lookup main")
+                    rules.append(f"iif eth0 from {address} ipproto tcp sport {port['port']} lookup local")
         return rules
 
     def address(self) -> str:

@@ -29,7 +29,9 @@ class Connection(http.client.HTTPSConnection):
 
     def connect(self) -> None:
         """Open the connection."""
-        self.sock = self._tls.wrap_socket(socket.create_connection(self._place, 10), server_hostname=self.host)
+        self.sock = self._tls.wrap_socket(
+            socket.create_connection(self._place, self.timeout), server_hostname=self.host
+        )
 
 
 def ask(connection: Connection, path: str, command: dict[str, Any]) -> tuple[Any, str | None]:

@@ -1,9 +1,11 @@
 """A node of a cluster, as much of one as pods notice: run in the namespace that every pod is connected to.
 
 It does for its pods what kubelet, the controller of endpoints, the cluster's DNS and kube-proxy do: it probes them,
-keeps who is ready, answers names with those addresses, and passes connections to a service's address on to one of
-them. It is told what to do by a JSON object a line on standard input, and answers each with one on standard output:
+keeps who is ready, answers names with those addresses, and passes connections to a service that has an address of its
+own on to one of them. It is told what to do by a JSON object a line on standard input, and answers each with one on
+standard output:
 
+    {"serve": SERVICE, "address": IP, "port": PORT, "target": NAME}    a service with an address of its own
     {"start": POD, "address": IP, "service": NAME, "ports": {NAME: PORT}, "probes": {"startupProbe": {...}, ...}}
     {"leave": POD}      the pod is about to stop: its address is taken out of its service, a moment later
     {"gone": POD}       the pod has stopped
@@ -11,6 +13,7 @@ them. It is told what to do by a JSON object a line on standard input, and answe
 """
 
 import asyncio
+import functools
 import itertools
 import json
 import random
@@ -52,6 +55,8 @@ class Node:
     def __init__(self, domain: str) -> None:
         self.pods: dict[str, Pod] = {}
         self._domain = domain
+        self._addresses: dict[str, str] = {}
+        self._servers: list[asyncio.Server] = []
         self._turns = itertools.count()
         self._later: set[asyncio.Task[None]] = set()
 
@@ -59,9 +64,13 @@ class Node:
         """Return the pods that a service's name stands for."""
         return [pod for pod in self.pods.values() if pod.service == service and pod.ready and not pod.leaving]
 
-    def act(self, command: dict[str, Any]) -> dict[str, Any]:
+    async def act(self, command: dict[str, Any]) -> dict[str, Any]:
         """Do what a line asks for and return the answer."""
-        if name := command.get("start"):
+        if name := command.get("serve"):
+            self._addresses[name] = command["address"]
+            passed_on = functools.partial(self.forward, name, command["target"])
+            self._servers.append(await asyncio.start_server(passed_on, command["address"], command["port"]))
+        elif name := command.get("start"):
             pod = Pod(name, command["address"], command["service"], command["ports"], command["probes"])
             self.pods[name] = pod
             pod.watching = asyncio.create_task(watch(pod))
@@ -89,14 +98,14 @@ class Node:
             at += 1 + length
         kind, _ = struct.unpack_from("!HH", query, at + 1)
         question = query[12 : at + 5]
-        pods = self.endpoints(".".join(labels).removesuffix(f".{self._domain}"))
-        random.shuffle(pods)
-        code = NO_ERROR if pods else NO_SUCH_NAME
+        service = ".".join(labels).removesuffix(f".{self._domain}")
+        own = self._addresses.get(service)
+        addresses = [own] if own else [pod.address for pod in self.endpoints(service)]
+        random.shuffle(addresses)
+        code = NO_ERROR if addresses else NO_SUCH_NAME
         records = [
-            b"\xc0\x0c"
-            + struct.pack("!HHIH", A_RECORD, INTERNET, DNS_SECONDS, 4)
-            + bytes(map(int, pod.address.split(".")))
-            for pod in pods
+            b"\xc0\x0c" + struct.pack("!HHIH", A_RECORD, INTERNET, DNS_SECONDS, 4) + bytes(map(int, address.split(".")))
+            for address in addresses
             if kind == A_RECORD
         ]
         # Response, recursion as asked for and available.
@@ -195,16 +204,15 @@ async def _grpc(pod: Pod, port: int) -> bool:
     return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-async def main(address: str, domain: str, service: str, service_address: str, port: str, target: str) -> None:
-    """Serve names at an address, and one service at its own; then do as standard input says."""
+async def main(address: str, domain: str) -> None:
+    """Answer names at an address, and do as standard input says."""
     node = Node(domain)
     loop = asyncio.get_running_loop()
     await loop.create_datagram_endpoint(lambda: Names(node), local_addr=(address, 53))
-    await asyncio.start_server(lambda r, w: node.forward(service, target, r, w), service_address, int(port))
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     while line := await lines.readline():
-        print(json.dumps(node.act(json.loads(line))), flush=True)
+        print(json.dumps(await node.act(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -155,12 +155,12 @@ def test_services_select_pods_that_have_their_ports(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_gateways_balance_calls_over_headless_services(overlay: str) -> None:
+def test_gateways_balance_calls_over_embedders_and_find_the_store_at_one_address(overlay: str) -> None:
     gateway = workload(overlay, "gateway")
     services = {service["metadata"]["name"]: service for service in of_kind(render(overlay), "Service")}
-    for variable in ("ORRERY_STORE", "ORRERY_EMBEDDER"):
+    for variable, address in (("ORRERY_STORE", None), ("ORRERY_EMBEDDER", "None")):
         name, _, port = gateway.value(variable).removeprefix("dns:///").rpartition(":")
-        assert services[name]["spec"]["clusterIP"] == "None"
+        assert services[name]["spec"].get("clusterIP") == address
         assert int(port) in [entry["port"] for entry in services[name]["spec"]["ports"]]
         # The name has to be right where no proxy translates ports.
         assert int(port) == workload(overlay, name.removeprefix("orrery-")).ports["rpc"]
