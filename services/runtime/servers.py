@@ -16,8 +16,8 @@ from typing import Self
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
+from services.runtime import reflection
 from services.runtime.addresses import is_loopback, split_host_port
 from services.runtime.callers import VARIABLE, AsyncCallerInterceptor, CallerInterceptor, Callers
 from services.runtime.channels import KEEPALIVE_SECONDS, MESSAGE_OPTIONS
@@ -164,7 +164,7 @@ def serve_threaded(
     register(server)
     checks = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection(_names(service_names), server)
+    reflection.enable_reflection(server, _names(service_names))
     _bind(server, address, security)
     probed = _health_server(security.health, checks)
     server.start()
@@ -219,7 +219,7 @@ async def serve_async(
     register(server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection(_names(service_names), server)
+    reflection.enable_reflection(server, _names(service_names))
     _bind(server, address, security)
     probed = None
     if security.health is not None:

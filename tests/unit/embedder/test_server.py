@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from orrery.embedder.v1 import embedder_pb2 as pb
 from orrery.embedder.v1 import embedder_pb2_grpc
@@ -84,6 +85,24 @@ def test_health_and_reflection(embedder: Embedder) -> None:
 
     services = ProtoReflectionDescriptorDatabase(embedder.channel).get_services()
     assert {"orrery.embedder.v1.EmbedderService", "orrery.embedder.v1.CredentialService"} <= set(services)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "known"),
+    [
+        ("orrery.embedder.v1.EmbedderService", True),
+        ("orrery.embedder.v1.EmbedderService.Embed", True),
+        ("orrery.embedder.v1.EmbedderService.Nothing", False),
+        ("nothing.Here", False),
+    ],
+)
+def test_reflection_finds_services_and_their_methods(embedder: Embedder, symbol: str, known: bool) -> None:
+    asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(embedder.channel)
+    (answer,) = stub.ServerReflectionInfo(iter([asked]))
+
+    assert answer.HasField("file_descriptor_response") is known
+    assert answer.HasField("error_response") is not known
 
 
 def test_vectors_are_little_endian_float32_in_the_order_of_the_texts(embedder: Embedder) -> None:
