@@ -64,14 +64,12 @@ class Pages:
     limits: Limits
 
     async def answer(self, method: str, path: str, headers: Mapping[bytes, bytes], query: bytes) -> Page | None:
-        """Return the answer to a request; None where the path is none of these."""
-        if path.startswith("/v1"):
+        """Return the answer to a request; None where it is for none of these, which can only be read."""
+        if path.startswith("/v1") or method not in ("GET", "HEAD"):
             return None
         health = _HEALTH.fullmatch(path) is not None
         if not health and path not in _FILES and path not in (_METRICS, _OPENAPI):
             return None
-        if method not in ("GET", "HEAD"):
-            return Page(405, b"", ((b"allow", b"GET, HEAD"),))
         if health:
             return await self._health(path)
         if path == _METRICS:

@@ -98,4 +98,4 @@ def test_pages_load_nothing_from_elsewhere(http: httpx.Client, path: str) -> Non
 @pytest.mark.parametrize("path", ["/", "/metrics", "/api/json/openapi", "/health/live", "/swagger-ui/"])
 def test_pages_can_only_be_read(http: httpx.Client, path: str) -> None:
     answer = http.post(path, json={})
-    assert (answer.status_code, answer.content) == (405, b"")
+    assert (answer.status_code, answer.content) == (404, b"")
