@@ -142,7 +142,7 @@ def test_of_several_tokens_none_is_taken(server: Orrery, operator: Operator, dat
     host = f"Host: {database}.localhost"
 
     for lines in ((right, wrong), (wrong, right), (right, right)):
-        assert exchange(server, request_of(host, *lines))[0] == 400
+        assert exchange(server, request_of(host, *lines))[0] == 401
 
 
 def test_a_request_of_an_early_http_without_a_host_is_for_the_default_database(server: Orrery) -> None:
