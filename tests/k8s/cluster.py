@@ -6,6 +6,7 @@ is touched. Network policies become rules of the kernel's routing: a packet that
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tests.k8s.policies import Host, Policies
 NETWORK = "10.66.0"
 NODE = f"{NETWORK}.1"
 NAMES = Host("names", NODE, "kube-system", {"k8s-app": "kube-dns"}, {"dns": 53})
+PROGRAMS = ("ip", "unshare", "nsenter", "setpriv", "chroot", "curl")
 START_SECONDS = 90
 MOST_RESTARTS = 2
 _ALLOWED, _REFUSED, _LOCAL = 100, 900, 1000
@@ -31,22 +33,22 @@ def why_not() -> str | None:
     """Return why namespaces cannot be used here, None where they can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing:
+        return f"there is no {', '.join(missing)} (packages iproute2, util-linux, curl)"
     name = f"orr{os.getpid()}t"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, timeout=10, check=False)
+    if made.returncode:
+        return f"`ip netns add` is not permitted: {made.stderr.strip()}"
+    rule = ["ip", "-n", name, "rule", "add", "ipproto", "tcp", "dport", "1", "prohibit"]
+    bridge = ["ip", "-n", name, "link", "add", "br0", "type", "bridge"]
     try:
-        made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, timeout=10, check=False)
-        if made.returncode:
-            return f"`ip netns add` is not permitted: {made.stderr.strip()}"
-        rule = ["ip", "-n", name, "rule", "add", "ipproto", "tcp", "dport", "1", "prohibit"]
-        bridge = ["ip", "-n", name, "link", "add", "br0", "type", "bridge"]
-        try:
-            for command in (rule, bridge):
-                done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-                if done.returncode:
-                    return f"the kernel lacks `{' '.join(command[3:])}`: {done.stderr.strip()}"
-        finally:
-            subprocess.run(["ip", "netns", "delete", name], timeout=10, check=True)
-    except FileNotFoundError:
-        return "there is no `ip` (package iproute2)"
+        for command in (rule, bridge):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+            if done.returncode:
+                return f"the kernel lacks `{' '.join(command[3:])}`: {done.stderr.strip()}"
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], timeout=10, check=True)
     return None
 
 

@@ -93,6 +93,6 @@ def test_traces_reach_the_collector_where_tracing_is_on() -> None:
     collector = Host("collector", "10.2.0.12", "observability", {"app.kubernetes.io/name": "opentelemetry-collector"})
     for component in COMPONENTS:
         endpoint = workload("complete", component).value("OTEL_EXPORTER_OTLP_ENDPOINT")
-        assert endpoint == "http://otel-collector.observability:4318"
-        assert Policies(render("complete")).allow(pod("complete", component), collector, 4318)
-        assert not Policies(render("production")).allow(pod("production", component), collector, 4318)
+        assert endpoint == "http://otel-collector.observability:4317"
+        assert Policies(render("complete")).allow(pod("complete", component), collector, 4317)
+        assert not Policies(render("production")).allow(pod("production", component), collector, 4317)
