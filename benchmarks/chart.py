@@ -13,11 +13,14 @@ ORANGE, LIGHT_BLUE, PINK, BLACK = "#e69f00", "#56b4e9", "#cc79a7", "#222222"
 
 _WIDTH, _HEIGHT = 920, 400
 _TOP, _BOTTOM = 84, 344
-_PLACES = ((70, 430), (530, 890))
+#: From where to where panels go, by how many there are.
+_PLACES = {1: ((70, 890),), 2: ((70, 430), (530, 890))}
 #: Pixels between lines of one column, so that their whiskers do not hide one another.
 _APART = 7
-_LEGEND_WIDTH = 820
-_MARKS = 5
+#: Of the legend: from the end of a title to the next one, and the width of a character, about.
+_LEGEND_GAP, _CHARACTER = 50, 7
+#: Marks of an axis of numbers, at most.
+_MARKS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def draw(panels: Sequence[Panel]) -> str:
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
         *_legend({line.title: line.colour for panel in panels for line in panel.lines}),
     ]
-    for panel, (left, right) in zip(panels, _PLACES, strict=False):
+    for panel, (left, right) in zip(panels, _PLACES[len(panels)], strict=True):
         parts += _panel(left, right, panel)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -64,11 +67,10 @@ def _stroke(x1: float, y1: float, x2: float, y2: float, colour: str, width: floa
 
 
 def _legend(colours: dict[str, str]) -> list[str]:
-    step = min(170, _LEGEND_WIDTH // max(1, len(colours)))
-    parts, x = [], _PLACES[0][0]
+    parts, x = [], _PLACES[1][0][0]
     for title, colour in colours.items():
         parts += [f'<circle cx="{x + 6}" cy="24" r="5" fill="{colour}"/>', _text(x + 18, 28, title, "start")]
-        x += step
+        x += _LEGEND_GAP + _CHARACTER * len(title)
     return parts
 
 
@@ -125,5 +127,12 @@ def _axis(left: float, right: float, panel: Panel) -> tuple[Place, list[tuple[fl
     def x(place: float, _: int) -> float:
         return left + (place - low) / (high - low) * (right - left)
 
-    steps = [low + (high - low) * number / (_MARKS - 1) for number in range(_MARKS)]
-    return x, [(x(step, 0), f"{step:.3f}") for step in steps]
+    step = _round_step((high - low) / _MARKS)
+    marks = [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return x, [(x(mark, 0), f"{mark:.10g}") for mark in marks]
+
+
+def _round_step(least: float) -> float:
+    """Return the smallest of 1, 2 and 5 times a power of ten that is not below a number."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
