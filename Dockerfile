@@ -18,6 +18,7 @@ ENV PIP_CONSTRAINT=/src/constraints.txt \
 WORKDIR /src
 COPY constraints.txt pyproject.toml README.md ./
 COPY protos protos
+# What is for tests, such as the plugin of pytest, stays outside.
 COPY services services
 # Without pip: nothing is ever installed into a running container.
 RUN python -m venv --without-pip /opt/orrery

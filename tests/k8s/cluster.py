@@ -24,7 +24,7 @@ NETWORK = "10.66.0"
 NODE = f"{NETWORK}.1"
 NAMES = Host("names", NODE, "kube-system", {"k8s-app": "kube-dns"}, {"dns": 53})
 PROGRAMS = ("ip", "unshare", "nsenter", "setpriv", "chroot", "curl")
-START_SECONDS = 90
+START_SECONDS = 150
 MOST_RESTARTS = 2
 _ALLOWED, _REFUSED, _LOCAL = 100, 900, 1000
 
