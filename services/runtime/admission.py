@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent import futures
-from typing import Any, cast
+from typing import Any
 
 import grpc
 
 from services.runtime.errors import DataApiError
+from services.runtime.interception import Interceptor, behaviour_of, with_behaviour
 from services.runtime.rpc import abort_arguments
 
 #: Threads that tell callers that they are refused.
@@ -78,7 +79,7 @@ class Lane(futures.ThreadPoolExecutor):
             self._inside -= 1
 
 
-class Admission(grpc.ServerInterceptor):
+class Admission(Interceptor):
     """Sends each call of one request to its lane, or refuses it. `lanes` tells the lane by the method's full name.
 
     Methods without a lane (health checks, reflection) run in the server's own pool and are never refused. A call
@@ -90,21 +91,16 @@ class Admission(grpc.ServerInterceptor):
         self._refusal = refusal
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix="rpc-refusing")
 
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def around(self, method: str, handler: Any) -> Any:
         """Choose where a call runs."""
-        handler = cast("Any", continuation(handler_call_details))
-        lane = self._lanes.get(handler_call_details.method)
-        if lane is None or handler is None or handler.request_streaming:
+        lane = self._lanes.get(method)
+        if lane is None or handler.request_streaming:
             return handler
         if lane.full:
             # Counted by the one thread that hands out calls.
             lane.refused += 1
             return self._refuse(lane, handler)
-        answer = handler.unary_stream or handler.unary_unary
+        answer = behaviour_of(handler)
 
         def call(request: Any, context: grpc.ServicerContext) -> Any:
             remaining = context.time_remaining()
@@ -113,7 +109,7 @@ class Admission(grpc.ServerInterceptor):
             return answer(request, context)
 
         call.experimental_thread_pool = lane  # type: ignore[attr-defined]
-        return _like(handler)(call, handler.request_deserializer, handler.response_serializer)
+        return with_behaviour(handler, call)
 
     def _refuse(self, lane: Lane, handler: Any) -> Any:
         def refuse(request: Any, context: grpc.ServicerContext) -> Any:
@@ -123,9 +119,4 @@ class Admission(grpc.ServerInterceptor):
 
         refuse.experimental_thread_pool = self._refusing  # type: ignore[attr-defined]
         # The request is not looked at.
-        return _like(handler)(refuse, lambda _: True, None)
-
-
-def _like(handler: Any) -> Callable[..., Any]:
-    """Return what makes handlers of the same kind."""
-    return grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
+        return with_behaviour(handler, refuse, lambda _: True)

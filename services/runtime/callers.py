@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import grpc
 import structlog
 from grpc_health.v1 import health
 
 from services.runtime.errors import ConfigurationError, DataApiError
+from services.runtime.interception import AsyncInterceptor, Interceptor, behaviour_of, with_behaviour
 from services.runtime.rpc import abort_arguments
 
 VARIABLE = "ORRERY_RPC_CALLERS"
@@ -80,23 +81,17 @@ def identities_of(proven: Mapping[str, Sequence[bytes]]) -> tuple[str, ...]:
     return tuple(value.decode("utf-8", "replace") for value in values)
 
 
-class CallerInterceptor(grpc.ServerInterceptor):
+class CallerInterceptor(Interceptor):
     """Lets a threaded server answer only the callers that may make a call. It stands before all others."""
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
 
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def around(self, method: str, handler: Any) -> Any:
         """Wrap the handler of a call."""
-        handler = cast("Any", continuation(handler_call_details))
-        method = handler_call_details.method
-        if handler is None or method.startswith(_OPEN):
+        if method.startswith(_OPEN):
             return handler
-        answer = _answering(handler)
+        answer = behaviour_of(handler)
 
         def check(context: grpc.ServicerContext) -> None:
             try:
@@ -117,26 +112,20 @@ class CallerInterceptor(grpc.ServerInterceptor):
         wrapped = stream if handler.response_streaming else call
         # Which threads the answer is to run on is written on it.
         wrapped.__dict__.update(answer.__dict__)
-        return _like(handler, wrapped)
+        return with_behaviour(handler, wrapped)
 
 
-class AsyncCallerInterceptor(grpc.aio.ServerInterceptor):
+class AsyncCallerInterceptor(AsyncInterceptor):
     """Lets an asyncio server answer only the callers that may make a call. It stands before all others."""
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def around(self, method: str, handler: Any) -> Any:
         """Wrap the handler of a call."""
-        handler = cast("Any", await continuation(handler_call_details))
-        method = handler_call_details.method
-        if handler is None or method.startswith(_OPEN):
+        if method.startswith(_OPEN):
             return handler
-        answer = _answering(handler)
+        answer = behaviour_of(handler)
 
         async def check(context: grpc.aio.ServicerContext[Any, Any]) -> None:
             try:
@@ -153,20 +142,4 @@ class AsyncCallerInterceptor(grpc.aio.ServerInterceptor):
             async for response in answer(request, context):
                 yield response
 
-        return _like(handler, stream if inspect.isasyncgenfunction(answer) else call)
-
-
-def _answering(handler: Any) -> Any:
-    return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-
-
-def _like(handler: Any, answer: Any) -> Any:
-    """Return a handler of the same kind with another answer."""
-    makers = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }
-    make = makers[handler.request_streaming, handler.response_streaming]
-    return make(answer, handler.request_deserializer, handler.response_serializer)
+        return with_behaviour(handler, stream if inspect.isasyncgenfunction(answer) else call)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
 import grpc
@@ -17,6 +17,7 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from services.runtime.errors import DataApiError, catalogue
+from services.runtime.interception import AsyncInterceptor, Interceptor, with_behaviour
 
 DOMAIN = "orrery"
 DOCUMENT_IDS = "documentIds"
@@ -81,26 +82,14 @@ def unexpected_error(method: str, problem: Exception) -> DataApiError:
 # --- interceptors of servers ----------------------------------------------------------------
 
 
-class ErrorInterceptor(grpc.ServerInterceptor):
+class ErrorInterceptor(Interceptor):
     """Turns exceptions of a threaded server's handlers, unary ones and generators of answers, into statuses."""
 
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def around(self, method: str, handler: Any) -> Any:
         """Wrap the handler of a call with one request."""
-        handler = cast("Any", continuation(handler_call_details))
-        if handler is None:
-            return handler
-        method = handler_call_details.method
         # Those that write by themselves, as the health check does, answer their own errors too.
         if handler.unary_stream is not None and inspect.isgeneratorfunction(handler.unary_stream):
-            return grpc.unary_stream_rpc_method_handler(
-                _guarded_generator(method, handler.unary_stream),
-                handler.request_deserializer,
-                handler.response_serializer,
-            )
+            return with_behaviour(handler, _guarded_generator(method, handler.unary_stream))
         if handler.unary_unary is None:
             return handler
 
@@ -114,7 +103,7 @@ class ErrorInterceptor(grpc.ServerInterceptor):
             context.set_trailing_metadata(trailing)
             return context.abort(code, message)
 
-        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+        return with_behaviour(handler, call)
 
 
 def _guarded_generator(method: str, handler: Any) -> Any:
@@ -132,26 +121,18 @@ def _guarded_generator(method: str, handler: Any) -> Any:
     return stream
 
 
-class AsyncErrorInterceptor(grpc.aio.ServerInterceptor):
+class AsyncErrorInterceptor(AsyncInterceptor):
     """Turns exceptions of an asyncio server's handlers, unary ones and those that stream answers, into statuses."""
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def around(self, method: str, handler: Any) -> Any:
         """Wrap the handler of a call with one request."""
-        handler = cast("Any", await continuation(handler_call_details))
-        method = handler_call_details.method
-        if handler is None or handler.request_streaming:
+        if handler.request_streaming:
             return handler
         if handler.response_streaming:
             # Those that write by themselves, as the health check does, answer their own errors too.
             if not inspect.isasyncgenfunction(handler.unary_stream):
                 return handler
-            return grpc.unary_stream_rpc_method_handler(
-                _guarded_stream(method, handler.unary_stream), handler.request_deserializer, handler.response_serializer
-            )
+            return with_behaviour(handler, _guarded_stream(method, handler.unary_stream))
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
@@ -162,7 +143,7 @@ class AsyncErrorInterceptor(grpc.aio.ServerInterceptor):
                 code, message, trailing = abort_arguments(unexpected_error(method, problem))
             return await context.abort(code, message, trailing)
 
-        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+        return with_behaviour(handler, call)
 
 
 def _guarded_stream(method: str, handler: Any) -> Any:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import structlog
 
 from services.runtime.errors import DataApiError
+from services.runtime.interception import AsyncInterceptor, Interceptor, with_behaviour
 from services.runtime.metrics import CallMetrics
 from services.runtime.request_context import REQUEST_ID, received_ids
 from services.runtime.rpc import unexpected_error
@@ -78,21 +79,15 @@ class CallObserver:
             REQUEST_ID.set("")
 
 
-class ObservingInterceptor(grpc.ServerInterceptor):
+class ObservingInterceptor(Interceptor):
     """Notes the calls of a threaded server."""
 
     def __init__(self, observer: CallObserver) -> None:
         self._observer = observer
 
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def around(self, method: str, handler: Any) -> Any:
         """Wrap the handler of a call with one request."""
-        handler = cast("Any", continuation(handler_call_details))
-        method = handler_call_details.method
-        if handler is None or handler.request_streaming or method.startswith(_OTHERS):
+        if handler.request_streaming or method.startswith(_OTHERS):
             return handler
         observer = self._observer
         if handler.response_streaming:
@@ -103,32 +98,24 @@ class ObservingInterceptor(grpc.ServerInterceptor):
                 with observer.watching(method, request, context):
                     yield from handler.unary_stream(request, context)
 
-            return grpc.unary_stream_rpc_method_handler(
-                stream, handler.request_deserializer, handler.response_serializer
-            )
+            return with_behaviour(handler, stream)
 
         def call(request: Any, context: grpc.ServicerContext) -> Any:
             with observer.watching(method, request, context):
                 return handler.unary_unary(request, context)
 
-        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+        return with_behaviour(handler, call)
 
 
-class AsyncObservingInterceptor(grpc.aio.ServerInterceptor):
+class AsyncObservingInterceptor(AsyncInterceptor):
     """Notes the calls of an asyncio server."""
 
     def __init__(self, observer: CallObserver) -> None:
         self._observer = observer
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def around(self, method: str, handler: Any) -> Any:
         """Wrap the handler of a call with one request."""
-        handler = cast("Any", await continuation(handler_call_details))
-        method = handler_call_details.method
-        if handler is None or handler.request_streaming or method.startswith(_OTHERS):
+        if handler.request_streaming or method.startswith(_OTHERS):
             return handler
         observer = self._observer
         if handler.response_streaming:
@@ -140,12 +127,10 @@ class AsyncObservingInterceptor(grpc.aio.ServerInterceptor):
                     async for response in handler.unary_stream(request, context):
                         yield response
 
-            return grpc.unary_stream_rpc_method_handler(
-                stream, handler.request_deserializer, handler.response_serializer
-            )
+            return with_behaviour(handler, stream)
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             with observer.watching(method, request, context):
                 return await handler.unary_unary(request, context)
 
-        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+        return with_behaviour(handler, call)

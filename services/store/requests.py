@@ -6,12 +6,13 @@ How many documents an insert has is counted in its bytes, before they become obj
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import grpc
 from orrery.store.v1 import store_pb2 as pb
 
 from services.runtime.errors import DataApiError
+from services.runtime.interception import Interceptor, with_behaviour
 from services.store.settings import RequestSettings
 
 _INSERT = "/InsertDocuments"
@@ -22,23 +23,18 @@ _FIXED_BYTES = {1: 8, 5: 4}
 _VARINT, _DELIMITED = 0, 2
 
 
-class RequestLimits(grpc.ServerInterceptor):
+class RequestLimits(Interceptor):
     """Refuses requests over the limits with `REQUEST_LIMIT_EXCEEDED`."""
 
     def __init__(self, settings: RequestSettings) -> None:
         self._settings = settings
 
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def around(self, method: str, handler: Any) -> Any:
         """Look at a request before its handler does, at an insert before it is parsed."""
-        handler = cast("Any", continuation(handler_call_details))
-        if handler is None or handler.unary_unary is None:
+        if handler.unary_unary is None:
             return handler
         parse = handler.request_deserializer
-        if handler_call_details.method.endswith(_INSERT):
+        if method.endswith(_INSERT):
             parse = self._counted(parse)
 
         def call(request: Any, context: grpc.ServicerContext) -> Any:
@@ -47,7 +43,7 @@ class RequestLimits(grpc.ServerInterceptor):
             check(request, self._settings)
             return handler.unary_unary(request, context)
 
-        return grpc.unary_unary_rpc_method_handler(call, parse, handler.response_serializer)
+        return with_behaviour(handler, call, parse)
 
     def _counted(self, parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
         most = self._settings.documents
