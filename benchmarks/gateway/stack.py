@@ -23,7 +23,7 @@ from services.gateway.pages import Pages
 from services.gateway.settings import AccessSettings, RateSettings
 from services.gateway.storage import Storage
 
-TOKEN = "a-token-given-at-the-start-that-is-long-enough"  # noqa: S105 - of nothing
+TOKEN = "a-token-given-at-the-start-that-is-long-enough"
 #: Documents of one insertion, and of one answer.
 INSERTED, FOUND = 20, 10
 
