@@ -126,7 +126,7 @@ def profile(requests: int, shown: int) -> None:
     for kind, body in bodies().items():
         print(kind)
         stack = stacks()["whole"]
-        profiler = cProfile.Profile()
+        profiler = cProfile.Profile(time.process_time)
         run: Callable[..., Any] = asyncio.run
         profiler.runcall(run, answer(stack, body, requests))
         pstats.Stats(profiler).sort_stats("tottime").print_stats(shown)
