@@ -25,6 +25,7 @@ from services.embedder.stargate_reranking import StargateRerankingServicer
 from services.embedder.upkeep import every
 from services.embedder.upstream import Upstream
 from services.embedder.usage import UsageBook
+from services.runtime.line_rate import LineRate
 from services.runtime.metrics import serve_metrics
 from services.runtime.rpc_observation import AsyncObservingInterceptor, CallObserver
 from services.runtime.servers import RpcSecurity, serve_async
@@ -140,7 +141,10 @@ async def _serve(settings: EmbedderSettings) -> None:
     usage = UsageBook(settings.data_dir / "usage.db", settings.settings.budgets)
     engine = EmbeddingEngine(catalogue, credentials, upstream, usage, settings.settings)
     serve_metrics(settings.metrics, METRICS_VARIABLE, engine.metrics.registry)
-    observer = CallObserver(engine.metrics.rpcs, settings.settings.log.slow_milliseconds / 1000, describe)
+    logged = settings.settings.log
+    observer = CallObserver(
+        engine.metrics.rpcs, logged.slow_milliseconds / 1000, describe, LineRate(logged.slow_lines_per_second)
+    )
 
     def register(server: grpc.aio.Server) -> None:
         embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(

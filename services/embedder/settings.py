@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from services.runtime import settings as runtime_settings
+from services.runtime.line_rate import SLOW_LINES
 from services.runtime.settings import NotNegativeFloat, Positive, PositiveFloat, Section, Share
 
 
@@ -123,6 +124,8 @@ class LogSettings(Section, frozen=True):
 
     slow_milliseconds: NotNegativeFloat = 10_000.0
     """From which duration on a call is logged as slow, without its content; 0 logs none."""
+    slow_lines_per_second: Positive = SLOW_LINES
+    """How many such lines are written a second; the next one tells how many were omitted."""
 
 
 class Settings(Section, frozen=True):

@@ -5,9 +5,9 @@ import hmac
 import math
 import re
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address
+from typing import NamedTuple
 
 from services.gateway.access_table import AccessFollower, KnownToken
 from services.gateway.audit import Audit
@@ -17,7 +17,7 @@ from services.gateway.settings import RateSettings
 from services.runtime.errors import DataApiError
 from services.runtime.roles import Role
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 _TOKEN_HEADERS = (b"token", b"x-cassandra-token")
 _STORED_TOKEN = re.compile(rb"orrery:([0-9a-f]{12}):[A-Za-z0-9_-]{43}")
@@ -29,8 +29,7 @@ _UNKNOWN_DIGEST = bytes(32)
 _IPV6_NETWORK_BITS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who asks, and the database that is asked. `token_id` names the token in logs; it is no secret."""
 
     token_id: str
@@ -86,11 +85,8 @@ class Access:
         the token does not open, there or not), `UNKNOWN_DATABASE` (for who may open all of them),
         `REQUEST_RATE_EXCEEDED`, and `UNAVAILABLE_DATABASE` where the store has not told of tokens for too long.
         """
-        given: dict[bytes, list[bytes]] = {}
-        for name, value in headers:
-            given.setdefault(name, []).append(value)
-        asked = self._hosts.database_of(given.get(b"host", []))
-        token = await self._token(given, address)
+        asked = self._hosts.database_of(_values(headers, b"host"))
+        token = await self._token(headers, address)
         database = self.default if asked is None else await self._database(asked, token)
         if database is None and token.databases is None:
             raise DataApiError("UNKNOWN_DATABASE", database=asked)
@@ -102,11 +98,11 @@ class Access:
         self._count(token)
         return Caller(token.id, token.name, token.role, database, address)
 
-    async def _token(self, given: dict[bytes, list[bytes]], address: str) -> KnownToken:
+    async def _token(self, headers: Headers, address: str) -> KnownToken:
         if self._digest is None:
             return _ANYBODY
-        sent = next((given[name] for name in _TOKEN_HEADERS if name in given), None)
-        if sent is None:
+        sent = _values(headers, _TOKEN_HEADERS[0]) or _values(headers, _TOKEN_HEADERS[1])
+        if not sent:
             raise DataApiError("MISSING_AUTHENTICATION_TOKEN", authHeader="Token")
         # Of several, another reader might take another one.
         token = await self._find(sent[0], address) if len(sent) == 1 else None
@@ -169,6 +165,10 @@ class Access:
 
 def _too_many(source: str, rate: float, wait: float) -> DataApiError:
     return DataApiError("REQUEST_RATE_EXCEEDED", source=source, rate=f"{rate:g}", seconds=math.ceil(wait))
+
+
+def _values(headers: Headers, wanted: bytes) -> list[bytes]:
+    return [value for name, value in headers if name == wanted]
 
 
 def _digest(token: bytes) -> bytes:

@@ -34,6 +34,10 @@ Response = tuple[int, bytes, Sequence[tuple[bytes, bytes]]]
 #: `/v1`, `/v1/{keyspace}` and `/v1/{keyspace}/{collection}`; clients in their Astra mode put `/api/json` before.
 _ROUTE = re.compile(r"(?:/api/json)?/v1(?:/([^/]+)(?:/([^/]+))?)?")
 _LEVELS = (Level.DATABASE, Level.KEYSPACE, Level.COLLECTION)
+_EMBEDDING_HEADERS = frozenset(
+    (b"x-embedding-api-key", b"x-embedding-access-id", b"x-embedding-secret-id", b"x-embedding-cache")
+)
+_NO_EMBEDDING_HEADERS = EmbeddingHeaders()
 _JSON = (b"content-type", b"application/json")
 #: How long the next part of a body that is too large is waited for, and how much of it is read, in body limits.
 _DISCARD_SECONDS = 0.5
@@ -169,7 +173,9 @@ class Application:
             limits=self.limits,
             features=self.features,
             warnings=[],
-            embedding_headers=EmbeddingHeaders(
+            embedding_headers=_NO_EMBEDDING_HEADERS
+            if _EMBEDDING_HEADERS.isdisjoint(headers)
+            else EmbeddingHeaders(
                 api_key=headers.get(b"x-embedding-api-key", b"").decode("latin-1"),
                 access_id=headers.get(b"x-embedding-access-id", b"").decode("latin-1"),
                 secret_id=headers.get(b"x-embedding-secret-id", b"").decode("latin-1"),

@@ -58,7 +58,7 @@ class Answer:
             return None, 0
         listed = data.get("documents")
         found = listed if isinstance(listed, list) else [data.get("document")]
-        sizes = [memoryview(one).nbytes for one in found if isinstance(one, msgspec.Raw)]
+        sizes = [len(one) for one in found if isinstance(one, msgspec.Raw)]
         return len(sizes), sum(sizes)
 
     def written(self) -> int | None:

@@ -24,6 +24,11 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 _ONCE = frozenset((b"host", b"content-type", b"content-length"))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_REQUEST, _TIMEOUT = 400, 408
+#: How often it is looked whether parts of bodies are late, in seconds; oftener where they have less time than that.
+_LOOK_SECONDS, _LOOKS = 0.1, 20
+#: Instead of what serves it, and in which version.
+_SERVER = (b"server", b"orrery")
+_CLOSING = (_SERVER, (b"connection", b"close"))
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +51,7 @@ class Guard:
         self._application = application
         self._settings = settings
         self._connections = connections
+        self._deadlines = _Deadlines(min(_LOOK_SECONDS, settings.body_seconds / _LOOKS))
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +62,7 @@ class Guard:
         use = self._connections.begin(int(scope["client"][1]))
         try:
             if is_clear(scope):
-                await self._application(scope, _Body(receive, self._settings).receive, answer.send)
+                await self._application(scope, _Body(receive, self._settings, self._deadlines).receive, answer.send)
             else:
                 await answer.alone(_BAD_REQUEST)
         except IncompleteBodyError as problem:
@@ -68,23 +74,81 @@ class Guard:
 
 def is_clear(scope: Scope) -> bool:
     """Tell whether a request means the same to everybody: one host, no control characters in its path."""
-    found = dict[bytes, bytes]()
-    for name, value in scope["headers"]:
-        if name in _ONCE:
-            if name in found:
-                return False
-            found[name] = value
+    headers = scope["headers"]
+    found = dict(headers)
+    # Few requests have any header twice, and only those are looked at one header at a time.
+    if len(found) != len(headers):
+        once = [name for name, _ in headers if name in _ONCE]
+        if len(set(once)) != len(once):
+            return False
     if scope["http_version"] == "1.1" and not found.get(b"host"):
         return False
     return _CONTROL.search(scope["path"]) is None
 
 
+class _Deadlines:
+    """Waits that end when they last too long: one timer for all of them, for one of its own costs each request more."""
+
+    def __init__(self, look_seconds: float) -> None:
+        self._look_seconds = look_seconds
+        self._waiting: set[_Wait] = set()
+        self._looking = False
+
+    async def wait(self, receive: Receive, deadline: float) -> Mapping[str, Any]:
+        """Return what is received. Raises `TimeoutError` soon after the deadline, in the time of `time.monotonic`."""
+        task = asyncio.current_task()
+        assert task is not None
+        wait = _Wait(task, deadline)
+        self._waiting.add(wait)
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(self._look_seconds, self._look)
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            # It may be somebody else who cancelled the task.
+            if wait.late and task.uncancel() <= wait.cancelled_before:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._waiting.discard(wait)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for wait in self._waiting:
+            if wait.deadline <= now and not wait.late:
+                wait.end()
+        self._looking = bool(self._waiting)
+        if self._looking:
+            asyncio.get_running_loop().call_later(self._look_seconds, self._look)
+
+
+class _Wait:
+    """A task that waits until a deadline."""
+
+    __slots__ = ("_task", "cancelled_before", "deadline", "late")
+
+    def __init__(self, task: asyncio.Task[Any], deadline: float) -> None:
+        self._task = task
+        self.deadline = deadline
+        self.late = False
+        self.cancelled_before = 0
+
+    def end(self) -> None:
+        """Have the wait end."""
+        self.late, self.cancelled_before = True, self._task.cancelling()
+        self._task.cancel()
+
+
 class _Body:
     """The parts of a request's body, each of which has to come in time."""
 
-    def __init__(self, receive: Receive, settings: HttpSettings) -> None:
+    __slots__ = ("_bytes", "_deadlines", "_receive", "_settings", "_started", "_whole")
+
+    def __init__(self, receive: Receive, settings: HttpSettings, deadlines: _Deadlines) -> None:
         self._receive = receive
         self._settings = settings
+        self._deadlines = deadlines
         self._started = time.monotonic()
         self._bytes = 0
         self._whole = False
@@ -96,8 +160,7 @@ class _Body:
         now, longest = time.monotonic(), self._settings.body_seconds
         last = self._started + longest + self._bytes / self._settings.body_bytes_per_second
         try:
-            async with asyncio.timeout(min(longest, last - now)):
-                event = await self._receive()
+            event = await self._deadlines.wait(self._receive, min(now + longest, last))
         except TimeoutError:
             raise IncompleteBodyError(_TIMEOUT) from None
         if event["type"] == "http.disconnect":
@@ -110,6 +173,8 @@ class _Body:
 class _Answer:
     """The answer to a request; `closing` makes it the last one of its connection."""
 
+    __slots__ = ("_closing", "_send", "_started")
+
     def __init__(self, send: Send, *, closing: bool) -> None:
         self._send = send
         self._closing = closing
@@ -119,8 +184,7 @@ class _Answer:
         """Send a part of the answer."""
         if event["type"] == "http.response.start":
             self._started = True
-            # Instead of what serves it, and in which version.
-            more = [(b"server", b"orrery"), *([(b"connection", b"close")] if self._closing else ())]
+            more = _CLOSING if self._closing else (_SERVER,)
             event = {**event, "headers": [*event.get("headers", ()), *more]}
         await self._send(event)
 

@@ -7,10 +7,13 @@ id. Every host name below the domain or below `localhost` has to name a database
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 #: What a Host header may be: a name or an IPv6 address, and a port.
 _HOST = re.compile(rb"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _LOCALHOST = "localhost"
+#: Hosts whose meaning is remembered, and how long they may be: nobody is to fill the memory with hosts.
+_REMEMBERED, _REMEMBERED_BYTES = 1024, 300
 
 
 class InvalidHostError(Exception):
@@ -29,21 +32,33 @@ class Hosts:
 
         A host that has to name one and cannot is returned whole: no database is called so. Raises `InvalidHostError`.
         """
-        if len(hosts) > 1 or (hosts and not _HOST.fullmatch(hosts[0])):
+        if len(hosts) > 1:
             raise InvalidHostError
-        if not hosts or hosts[0].startswith(b"["):
+        if not hosts:
             return None
-        host = hosts[0].decode("ascii").partition(":")[0].lower().removesuffix(".")
-        if host.endswith(f".{_LOCALHOST}"):
-            return host.removesuffix(f".{_LOCALHOST}")
-        if self.domain is None or not host.endswith(f".{self.domain}"):
-            return None
-        label = host.removesuffix(f".{self.domain}")
-        return label.removesuffix(f"-{self.region}") if label.endswith(f"-{self.region}") else host
+        read = _remembered if len(hosts[0]) <= _REMEMBERED_BYTES else _database_of
+        return read(hosts[0], self.domain, self.region)
 
     def endpoint(self, database: str) -> str:
         """Return the host name of a database."""
         return f"{database}.{_LOCALHOST}" if self.domain is None else f"{database}-{self.region}.{self.domain}"
+
+
+def _database_of(given: bytes, domain: str | None, region: str) -> str | None:
+    if not _HOST.fullmatch(given):
+        raise InvalidHostError
+    if given.startswith(b"["):
+        return None
+    host = given.decode("ascii").partition(":")[0].lower().removesuffix(".")
+    if host.endswith(f".{_LOCALHOST}"):
+        return host.removesuffix(f".{_LOCALHOST}")
+    if domain is None or not host.endswith(f".{domain}"):
+        return None
+    label = host.removesuffix(f".{domain}")
+    return label.removesuffix(f"-{region}") if label.endswith(f"-{region}") else host
+
+
+_remembered = lru_cache(_REMEMBERED)(_database_of)
 
 
 def host_settings(domain: str | None, region: str) -> Hosts:

@@ -5,7 +5,7 @@ For one thread: the event loop counts, and answers who asks.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -139,7 +139,12 @@ class GatewayMetrics:
 
 def command_label(observed: Observation) -> str:
     """Return a command's name as the reference has it in labels: `FindCommand`."""
-    name = observed.command or "unknown"
+    return _command_label(observed.command or "unknown")
+
+
+@cache
+def _command_label(name: str) -> str:
+    # Only commands that there are come here, and those are few.
     return f"{name[0].upper()}{name[1:]}Command"
 
 

@@ -18,6 +18,7 @@ from services.gateway.metrics import GatewayMetrics
 from services.gateway.observation import Observation, observe
 from services.gateway.settings import LogSettings
 from services.gateway.traits import shape
+from services.runtime.line_rate import LineRate
 from services.runtime.request_context import HEADER, REQUEST_ID, request_id
 from services.runtime.traces import NO_SPAN, Span
 
@@ -39,6 +40,7 @@ class Observer:
 
     metrics: GatewayMetrics = field(default_factory=GatewayMetrics)
     settings: LogSettings = LogSettings()  # noqa: RUF009 - it is frozen
+    slow_lines: LineRate = field(default_factory=LineRate)
 
     def began(self, database: str, headers: Mapping[bytes, bytes], span: Span = NO_SPAN) -> Observation:
         """Return the observation of a request whose answering the running task begins."""
@@ -89,7 +91,9 @@ class Observer:
         if 0 < self.settings.slow_milliseconds <= seconds * 1000:
             if observed.command is not None:
                 self.metrics.slow(observed)
-            log.warning("slow command", **self._command(observed, answer, seconds), **_asked(observed))
+            more = self.slow_lines.take()
+            if more is not None:
+                log.warning("slow command", **self._command(observed, answer, seconds), **_asked(observed), **more)
 
     def _trace(self, observed: Observation, answer: Answer) -> None:
         observed.span.set(

@@ -28,6 +28,7 @@ from services.gateway.settings import Settings
 from services.gateway.storage import Storage
 from services.runtime.addresses import check_free, is_loopback
 from services.runtime.channels import open_async_channel
+from services.runtime.line_rate import LineRate
 from services.runtime.tls import CertificateFiles
 
 DEFAULT_KEYSPACE = "default_keyspace"
@@ -117,7 +118,7 @@ async def _serve(settings: GatewaySettings) -> None:
                 metrics,
                 settings.limits,
             ),
-            observer=Observer(metrics, settings.settings.log),
+            observer=Observer(metrics, own.log, LineRate(own.log.slow_lines_per_second)),
         )
         server = HttpServer(application, settings.http, settings.settings.http, settings.http_tls)
         await server.serve(stop, settings.drain_seconds)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from services.runtime import settings as runtime_settings
+from services.runtime.line_rate import SLOW_LINES
 from services.runtime.settings import NotNegativeFloat, Positive, PositiveFloat, Section
 
 
@@ -66,6 +67,8 @@ class LogSettings(Section, frozen=True):
     """Which commands have a line: those that end with errors, all, or none."""
     slow_milliseconds: NotNegativeFloat = 1_000.0
     """From which duration on a command is logged as slow, with the shape of what it asked for; 0 logs none."""
+    slow_lines_per_second: Positive = SLOW_LINES
+    """How many such lines are written a second; the next one tells how many were omitted."""
     access: bool = False
     """Whether every HTTP request has a line."""
 

@@ -5,9 +5,9 @@ Nothing here looks at more than names, operators and JSON types: what comes out 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import NamedTuple
 
 from services.documents.codec import JsonValue, json_type
 
@@ -46,8 +46,7 @@ _SHAPE_MEMBERS = 100
 _SHAPE_CHARACTERS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
+class Traits(NamedTuple):
     """The kind of a command.
 
     `sort_type` is `NONE`, `SORT_BY_FIELD`, `SIMILARITY_SORT` or `SIMILARITY_SORT_WITH_FILTERS`. `features` and
@@ -69,10 +68,19 @@ def traits(members: Mapping[str, JsonValue]) -> Traits:
     documents = _documents(members)
     conditions = isinstance(filter_, dict) and bool(filter_)
     by = sort if isinstance(sort, dict) else {}
-    indexes = set(_indexes(filter_)) if conditions else set()
+    # This is for every request: so the sets are filled in place, and most parts are seen to have nothing special.
+    indexes: set[str] = set()
+    if conditions:
+        _add_indexes(indexes, filter_)
     features = {_FEATURE_OF[name] for name in by if name in _FEATURE_OF}
-    features.update(_features_of(_parts(members, documents)))
-    features.update(_hybrid_limits(members.get("options")))
+    for part in _parts(members, documents):
+        if isinstance(part, dict):
+            for name in _FEATURE_OF:
+                if name in part:
+                    features.add(_FEATURE_OF[name])
+    options = members.get("options")
+    if isinstance(options, dict) and "hybridLimits" in options:
+        features.update(_hybrid_limits(options["hybridLimits"]))
     if "$vector" in by or "$vectorize" in by:
         indexes.add("query_vector_value")
     if "$lexical" in by:
@@ -96,7 +104,7 @@ _FEATURE_OF = {
 def _sort_type(by: Mapping[str, JsonValue], *, conditions: bool) -> str:
     if not by:
         return "NONE"
-    if len(by) == 1 and any(name in by for name in _VECTORS):
+    if len(by) == 1 and next(iter(by)) in _VECTORS:
         return "SIMILARITY_SORT_WITH_FILTERS" if conditions else "SIMILARITY_SORT"
     return "SORT_BY_FIELD"
 
@@ -118,16 +126,7 @@ def _parts(members: Mapping[str, JsonValue], documents: list[JsonValue] | None) 
     return update.values() if isinstance(update, dict) else ()
 
 
-def _features_of(parts: Iterable[JsonValue]) -> Iterator[str]:
-    for part in parts:
-        if isinstance(part, dict):
-            for name, feature in _FEATURE_OF.items():
-                if name in part:
-                    yield feature
-
-
-def _hybrid_limits(options: JsonValue) -> set[str]:
-    limits = options.get("hybridLimits") if isinstance(options, dict) else None
+def _hybrid_limits(limits: JsonValue) -> set[str]:
     if isinstance(limits, int | Decimal) and not isinstance(limits, bool):
         return {"feature_hybrid_limits_number"}
     if isinstance(limits, dict):
@@ -138,23 +137,23 @@ def _hybrid_limits(options: JsonValue) -> set[str]:
 # --- conditions ---------------------------------------------------------------
 
 
-def _indexes(filter_: JsonValue, depth: int = 0) -> Iterator[str]:
-    """Yield the kinds of the conditions of a filter."""
+def _add_indexes(indexes: set[str], filter_: JsonValue, depth: int = 0) -> None:
+    """Add the kinds of the conditions of a filter."""
     if not isinstance(filter_, dict) or depth > _SHAPE_MEMBERS:
         return
     for name, value in filter_.items():
         if name in _LOGICAL:
             for part in value if isinstance(value, list) else (value,):
-                yield from _indexes(part, depth + 1)
+                _add_indexes(indexes, part, depth + 1)
         elif name == "_id":
-            yield "key"
+            indexes.add("key")
         elif name == "$lexical":
-            yield "query_lexical_value"
+            indexes.add("query_lexical_value")
         elif isinstance(value, dict) and _has_operators(value):
             for operator, operand in value.items():
-                yield _index_of(operator, operand)
+                indexes.add(_index_of(operator, operand))
         else:
-            yield _index_of("$eq", value)
+            indexes.add(_index_of("$eq", value))
 
 
 def _index_of(operator: str, operand: JsonValue) -> str:

@@ -10,7 +10,7 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -18,6 +18,7 @@ import structlog
 
 from services.runtime.errors import DataApiError
 from services.runtime.interception import AsyncInterceptor, Interceptor, with_behaviour
+from services.runtime.line_rate import LineRate
 from services.runtime.metrics import CallMetrics
 from services.runtime.request_context import REQUEST_ID, received_ids
 from services.runtime.rpc import unexpected_error
@@ -36,12 +37,13 @@ class CallObserver:
     """What is done with what is noted.
 
     RPCs of `slow_seconds` or more are logged, with what `describe` says of their request: names and counts, never
-    content. 0 logs none.
+    content. 0 logs none. `slow_lines` bounds how many are.
     """
 
     metrics: CallMetrics
     slow_seconds: float = 0.0
     describe: Describe = lambda _: {}
+    slow_lines: LineRate = field(default_factory=LineRate)
 
     @contextmanager
     def watching(self, method: str, request: Any, context: Any) -> Iterator[None]:
@@ -73,10 +75,15 @@ class CallObserver:
             seconds = time.perf_counter() - started
             self.metrics.answered(name, code, seconds)
             if 0 < self.slow_seconds <= seconds:
-                said = self.describe(request)
-                log.warning("slow rpc", method=name, code=code, milliseconds=round(seconds * 1000, 2), **said)
+                self._tell_slow(name, request, code, seconds)
             # Not by a token: a stream may end in another context than it began in.
             REQUEST_ID.set("")
+
+    def _tell_slow(self, name: str, request: Any, code: str, seconds: float) -> None:
+        more = self.slow_lines.take()
+        if more is not None:
+            said = self.describe(request)
+            log.warning("slow rpc", method=name, code=code, milliseconds=round(seconds * 1000, 2), **said, **more)
 
 
 class ObservingInterceptor(Interceptor):

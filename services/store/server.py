@@ -17,6 +17,7 @@ from orrery.store.v1 import (
 
 from services.runtime.admission import Admission, Lane
 from services.runtime.errors import DataApiError
+from services.runtime.line_rate import LineRate
 from services.runtime.memory import keep_little_free_memory
 from services.runtime.metrics import serve_metrics
 from services.runtime.rpc import ErrorInterceptor
@@ -79,7 +80,10 @@ def run(settings: StoreSettings) -> None:
     engine = Engine(settings.data_dir, settings.settings)
     lanes = admission_lanes(settings.settings.admission)
     engine.metrics.registry.register(LaneMetrics(lanes))
-    observer = CallObserver(engine.metrics.calls, settings.settings.log.slow_milliseconds / 1000, describe)
+    logged = settings.settings.log
+    observer = CallObserver(
+        engine.metrics.calls, logged.slow_milliseconds / 1000, describe, LineRate(logged.slow_lines_per_second)
+    )
     interceptors = [
         Admission(lanes, _too_many),
         ErrorInterceptor(),

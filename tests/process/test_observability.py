@@ -81,7 +81,9 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             "ORRERY_GATEWAY_LOG_COMMANDS": "all",
             "ORRERY_GATEWAY_LOG_ACCESS": "true",
             "ORRERY_GATEWAY_LOG_SLOW_MILLISECONDS": "0.001",
+            "ORRERY_GATEWAY_LOG_SLOW_LINES_PER_SECOND": "1000000",
             "ORRERY_STORE_LOG_SLOW_MILLISECONDS": "0.001",
+            "ORRERY_STORE_LOG_SLOW_LINES_PER_SECOND": "1000000",
             "ORRERY_LOG_LEVEL": "debug",
         }
         with Orrery(folder / "data", environment=environment, log=folder / "log") as server:

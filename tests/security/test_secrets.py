@@ -52,7 +52,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
             "ORRERY_GATEWAY_LOG_COMMANDS": "all",
             "ORRERY_GATEWAY_LOG_ACCESS": "true",
             "ORRERY_GATEWAY_LOG_SLOW_MILLISECONDS": "0.001",
+            "ORRERY_GATEWAY_LOG_SLOW_LINES_PER_SECOND": "1000000",
             "ORRERY_STORE_LOG_SLOW_MILLISECONDS": "0.001",
+            "ORRERY_STORE_LOG_SLOW_LINES_PER_SECOND": "1000000",
             "ORRERY_LOG_LEVEL": "debug",
             "ORRERY_TOKEN": SECRETS["token"],
         }

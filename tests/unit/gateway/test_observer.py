@@ -13,6 +13,7 @@ from services.gateway.observation import Call, Observation, current
 from services.gateway.observer import Observer
 from services.gateway.settings import LogSettings, MetricsSettings, load_settings
 from services.runtime.errors import DataApiError
+from services.runtime.line_rate import LineRate
 
 FAILED = Answer(errors=[DataApiError("UNKNOWN_KEYSPACE", keyspace="nowhere")])
 
@@ -43,6 +44,19 @@ def test_which_commands_are_logged(commands: Any, good: list[str], failed: list[
 def test_slow_ones_are_logged_whatever_the_setting() -> None:
     assert logged(LogSettings(commands="none", slow_milliseconds=1e-9), Answer()) == ["slow command"]
     assert logged(LogSettings(commands="none", slow_milliseconds=0), Answer()) == []
+
+
+def test_slow_ones_are_counted_all_and_logged_so_many_a_second() -> None:
+    metrics = GatewayMetrics()
+    observer = Observer(metrics, LogSettings(slow_milliseconds=1e-9), LineRate(3, lambda: 0.0))
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(5):
+            observer.finished(observed(), Answer())
+    assert [line["event"] for line in lines] == ["slow command"] * 3
+    assert (
+        'orrery_gateway_slow_commands_total{command="FindOneCommand",module="sgv2-jsonapi",tenant="SINGLE-TENANT"} 5.0'
+        in metrics.page("")[0].decode()
+    )
 
 
 @pytest.mark.parametrize(("tenants", "tenant"), [("one", "SINGLE-TENANT"), ("databases", "shop")])

@@ -1,0 +1,1 @@
+"""What one request costs the gateway's process, by part, without sockets and without other services."""
