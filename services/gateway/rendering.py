@@ -5,6 +5,8 @@ from orrery.store.v1 import store_pb2
 
 from services.gateway.grammar.vector import vector_to_json
 
+_encoder = msgspec.json.Encoder()
+
 
 def render_document(found: store_pb2.FoundDocument, include_similarity: bool) -> msgspec.Raw:
     """Return the JSON of a found document, `$vector`, `$vectorize`, `$lexical` and `$similarity` last.
@@ -20,7 +22,7 @@ def render_document(found: store_pb2.FoundDocument, include_similarity: bool) ->
     if document.HasField("lexical"):
         extra.append(b'"$lexical":' + document.lexical)
     if include_similarity and found.HasField("similarity"):
-        extra.append(b'"$similarity":' + msgspec.json.encode(found.similarity))
+        extra.append(b'"$similarity":' + _encoder.encode(found.similarity))
     if not extra:
         return msgspec.Raw(document.json)
     own = document.json[1:-1]

@@ -93,7 +93,8 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
                 options = {"vector": {"service": SERVICE}}
                 running.post("/v1/default_keyspace", "createCollection", name="texts", options=options)
                 documents = [{"_id": f"{MARKED}-{n}", "n": n, "$vectorize": f"{MARKED} {n}"} for n in range(3)]
-                running.post(ENDPOINT, "insertMany", documents=documents)
+                inserted = running.post(ENDPOINT, "insertMany", documents=documents)
+                assert "errors" not in inserted, inserted
                 yield running
 
 

@@ -81,3 +81,11 @@ def test_the_endpoint_of_a_database_chooses_it(hosts: Hosts) -> None:
 def test_a_domain_or_region_that_is_part_of_no_host_name_is_refused(domain: str, region: str) -> None:
     with pytest.raises(ValueError, match="ORRERY_"):
         host_settings(domain, region)
+
+
+def test_a_host_of_any_length_is_read_alike() -> None:
+    for length in (200, 250, 300, 400, 60_000):
+        name = "a" * length
+        assert HOSTS.database_of([f"{name}.localhost".encode()]) == name
+        with pytest.raises(InvalidHostError):
+            HOSTS.database_of([f"{name}/".encode()])

@@ -1,0 +1,106 @@
+"""Bodies that come late or not at all end their requests, each its own and nobody else's."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from services.gateway.connections import Connections
+from services.gateway.guard import Guard, Receive, Scope, Send, is_clear
+from services.gateway.settings import HttpSettings
+
+SCOPE = {
+    "type": "http",
+    "http_version": "1.1",
+    "path": "/",
+    "client": ("127.0.0.1", 4000),
+    "headers": [(b"host", b"a")],
+}
+PART = {"type": "http.request", "body": b"{}", "more_body": True}
+LAST = {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read a body and answer 200."""
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Caller:
+    """A request whose parts come when they are told to."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.parts: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+        self.sent: list[dict[str, Any]] = []
+        self.task = asyncio.ensure_future(guard(SCOPE, self.parts.get, self._send))
+
+    async def _send(self, event: dict[str, Any]) -> None:
+        self.sent.append(event)
+
+    async def status(self) -> int:
+        """Return the status of the answer, once it is there."""
+        await self.task
+        return int(self.sent[0]["status"])
+
+
+def guard(body_seconds: float) -> Guard:
+    return Guard(answering, HttpSettings(body_seconds=body_seconds), Connections(1, 60.0))
+
+
+def test_late_bodies_end_and_others_go_on() -> None:
+    async def scenario() -> None:
+        guarded = guard(0.3)
+        late = [Caller(guarded) for _ in range(3)]
+        late[0].parts.put_nowait(PART)
+        whole = Caller(guarded)
+        for part in (PART, LAST):
+            whole.parts.put_nowait(part)
+        assert await whole.status() == 200
+        assert [await caller.status() for caller in late] == [408] * 3
+        # The timer is there again for whoever comes after a pause.
+        assert await Caller(guarded).status() == 408
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_caller_that_is_gone_is_told_nothing_else() -> None:
+    async def scenario() -> None:
+        caller = Caller(guard(60))
+        caller.parts.put_nowait({"type": "http.disconnect"})
+        assert await caller.status() == 400
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+@pytest.mark.parametrize("body_seconds", [60, 0.05])
+def test_who_is_cancelled_stays_cancelled(body_seconds: float) -> None:
+    async def scenario() -> None:
+        caller = Caller(guard(body_seconds))
+        await asyncio.sleep(0)
+        caller.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller.task
+        assert caller.sent == []
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+@pytest.mark.parametrize(
+    ("headers", "clear"),
+    [
+        ([(b"host", b"a"), (b"accept", b"x"), (b"accept", b"y")], True),
+        ([(b"host", b"a"), (b"host", b"a")], False),
+        ([(b"host", b"a"), (b"content-length", b"1"), (b"content-length", b"1")], False),
+        (
+            [(b"host", b"a"), (b"accept", b"x"), (b"accept", b"y"), (b"content-type", b""), (b"content-type", b"")],
+            False,
+        ),
+        ([(b"host", b"")], False),
+        ([], False),
+    ],
+)
+def test_what_decides_how_a_request_is_read_is_there_once(headers: list[tuple[bytes, bytes]], clear: bool) -> None:
+    assert is_clear({**SCOPE, "headers": headers}) is clear
