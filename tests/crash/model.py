@@ -26,7 +26,8 @@ from services.runtime.rpc import error_from_call
 Version = int | None
 #: What a failed call means for the model: the store is gone, the write was refused, or nobody knows.
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-_TIMEOUT_SECONDS = 30
+#: A disk that is shared with others may stop for half a minute.
+_TIMEOUT_SECONDS = 120
 #: Finds that are asked for in one call.
 _TOGETHER = 200
 
