@@ -116,15 +116,15 @@ def test_vectors_are_little_endian_float32_in_the_order_of_the_texts(embedder: E
 
 
 def test_a_deadline_is_kept(embedder: Embedder, upstream: Upstream) -> None:
-    upstream.behave("slow", times=5, seconds=3)
+    upstream.behave("slow", times=5, seconds=6)
     started = time.monotonic()
 
     with pytest.raises(grpc.RpcError) as caught:
-        embed(embedder, "x", timeout=0.7)
+        embed(embedder, "x", timeout=2)
 
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert code_of(caught.value) == "EMBEDDING_PROVIDER_TIMEOUT"
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 6
 
 
 def test_a_retry_that_would_pass_the_deadline_is_not_waited_for(embedder: Embedder, upstream: Upstream) -> None:
