@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services.runtime.durability import sync
+
 
 class AuditFile:
     """The file, for its owner alone. It is opened for each line, so that it may be moved away while Orrery runs.
@@ -44,13 +46,5 @@ class AuditFile:
             raise OSError(f"{self._path} could not be written whole")
         os.fsync(descriptor)
         if not state.st_size:
-            _sync_folder(self._path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name last."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            # So that the name of a new file lasts.
+            sync(self._path.parent)

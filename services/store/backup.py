@@ -17,11 +17,11 @@ import apsw
 import msgspec
 import structlog
 
+from services.runtime.durability import sync
 from services.runtime.errors import DataApiError
 from services.store.catalog import CollectionEntry
 from services.store.connections import FILE_NAME
 from services.store.documents import FORMAT, DocumentTables, create_tables, open_database
-from services.store.durability import sync
 from services.store.engine import Engine
 from services.store.manifest import BACKUP_FORMAT, MANIFEST, Manifest, SavedCollection, portions
 from services.store.migrations import FormatError

@@ -9,9 +9,9 @@ import apsw
 import structlog
 
 from services.documents.indexing import Indexing
+from services.runtime.durability import sync
 from services.runtime.errors import DataApiError
 from services.store.documents import DocumentTables, create_tables, open_database
-from services.store.durability import sync
 from services.store.faults import DISK_ERRORS, read_failure
 from services.store.filter_index import FilterIndex
 from services.store.writer import Writer, open_unchanging

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import apsw
 
+from services.runtime.durability import sync
 from services.runtime.errors import DataApiError
 from services.store.catalog import CollectionEntry
 from services.store.connections import FILE_NAME
-from services.store.durability import sync
 from services.store.engine import Engine
 from services.store.manifest import Manifest, SavedCollection, invalid, portions, read_manifest
 from services.store.progress import Progress

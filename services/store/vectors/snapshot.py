@@ -16,7 +16,7 @@ import faiss as typed_faiss
 import msgspec
 import numpy as np
 
-from services.store.durability import sync
+from services.runtime.durability import sync
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.places import Positions
 from services.store.vectors.recall import Effort
