@@ -145,7 +145,7 @@ class Access:
             await self._follower.refresh_for_unknown()
         return self._follower.table.names.get(asked)
 
-    def _refusal(self, address: str, reason: str, **details: object) -> DataApiError:
+    def _refusal(self, address: str, reason: str, **details: str | None) -> DataApiError:
         """Return the error for a token that does not open what was asked, counted for its address."""
         rate, burst = self._rates.failures_per_second, self._rates.failures_burst
         wait = self._failures.take(_network(address), rate, burst)

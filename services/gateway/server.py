@@ -105,10 +105,9 @@ async def _serve(settings: GatewaySettings) -> None:
             await _ensure_default_keyspace(storage, settings.database)
         following = asyncio.create_task(follower.follow())
         metrics = GatewayMetrics(own.metrics)
+        audit = Audit(own.audit.file)
         application = Application(
-            access=Access(
-                settings.token, settings.database, settings.hosts, follower, own.rates, Audit(own.audit.file)
-            ),
+            access=Access(settings.token, settings.database, settings.hosts, follower, own.rates, audit),
             storage=storage,
             embedding=Embedding(embedder, settings.embedder_timeout_seconds),
             limits=settings.limits,
@@ -123,6 +122,7 @@ async def _serve(settings: GatewaySettings) -> None:
         server = HttpServer(application, settings.http, settings.settings.http, settings.http_tls)
         await server.serve(stop, settings.drain_seconds)
         following.cancel()
+        await audit.settle()
         log.info("stopped")
 
 
