@@ -15,6 +15,7 @@ import apsw
 
 from services.runtime.durability import sync
 from services.runtime.errors import DataApiError
+from services.store.audit import THE_STORE
 from services.store.catalog import CollectionEntry
 from services.store.connections import FILE_NAME
 from services.store.engine import Engine
@@ -23,12 +24,13 @@ from services.store.progress import Progress
 
 
 def restore(
-    engine: Engine, source: Path, database: str = "", *, replace: bool = False
+    engine: Engine, source: Path, database: str = "", *, replace: bool = False, who: str = THE_STORE
 ) -> Generator[Progress, None, Manifest]:
     """Restore a backup into a database, by default the one it is of; return what the backup holds.
 
     With `replace`, collections of the backup take the place of those of the same names; without, they are refused.
     Other collections of the database stay as they are. Nothing is changed by a restore that fails or is given up.
+    `who` asked for it, for the audit log, which has it before it is in force.
 
     Raises `BACKUP_INVALID`, `RESTORE_TARGET_EXISTS`, `RESTORE_FAILED`, `OPERATION_UNDER_WAY`.
     """
@@ -56,7 +58,7 @@ def restore(
                     yield Progress(f"{item.saved.keyspace}.{item.saved.name}", done, total)
             if staged:
                 sync(engine.folder(staged[0].entry.uid).parent)
-            replaced = engine.catalog.restore(database, contents, replace=replace)
+            replaced = engine.catalog.restore(database, contents, replace=replace, source=str(source), who=who)
         except (apsw.Error, OSError) as problem:
             raise DataApiError("RESTORE_FAILED", folder=source, problem=problem) from problem
         finally:
