@@ -6,10 +6,10 @@ import grpc
 from orrery.store.v1 import access_pb2 as pb
 from orrery.store.v1 import access_pb2_grpc
 
+from services.runtime.callers import caller_name
 from services.runtime.errors import DataApiError
 from services.runtime.roles import Role
 from services.store.access import Access, Database, Token
-from services.store.audit import certificate_name
 
 _ROLES = {Role.READ: pb.ROLE_READ, Role.WRITE: pb.ROLE_WRITE, Role.ADMIN: pb.ROLE_ADMIN}
 
@@ -22,7 +22,7 @@ class AccessServicer(access_pb2_grpc.AccessServiceServicer):
     `caller` tells who calls, for the audit log.
     """
 
-    def __init__(self, access: Access, caller: Callable[[Context], str] = certificate_name) -> None:
+    def __init__(self, access: Access, caller: Callable[[Context], str] = caller_name) -> None:
         self._access = access
         self._caller = caller
 

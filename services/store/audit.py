@@ -1,14 +1,10 @@
 """The store's audit log: who changed databases and tokens, on disk before the change is committed."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
-import grpc
 import structlog
 
 from services.runtime.audit import AuditFile
-from services.runtime.callers import identities_of
 from services.store.faults import write_failure
 
 #: Who changed what nobody asked for by RPC.
@@ -35,10 +31,3 @@ class Audit:
             log.exception("audit log not written", what=what, who=who)
             raise write_failure(problem, self._path) from problem
         log.warning(what, **details, who=who)
-
-
-def certificate_name(context: grpc.ServicerContext) -> str:
-    """Return the names in the certificate of whoever calls, or that there is none."""
-    # The type stubs take the values for single ones.
-    proven = cast("Mapping[str, Sequence[bytes]]", context.auth_context())
-    return " ".join(identities_of(proven)) or "rpc"

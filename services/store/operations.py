@@ -8,7 +8,7 @@ import grpc
 from orrery.store.v1 import operations_pb2 as pb
 from orrery.store.v1 import operations_pb2_grpc
 
-from services.store.audit import certificate_name
+from services.runtime.callers import caller_name
 from services.store.backup import back_up
 from services.store.compaction import compact
 from services.store.engine import Engine
@@ -37,7 +37,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
     `caller` tells who calls, for the audit log.
     """
 
-    def __init__(self, engine: Engine, caller: Callable[[Context], str] = certificate_name) -> None:
+    def __init__(self, engine: Engine, caller: Callable[[Context], str] = caller_name) -> None:
         self._engine = engine
         self._caller = caller
 

@@ -6,8 +6,8 @@ import grpc
 from orrery.store.v1 import store_pb2 as pb
 from orrery.store.v1 import store_pb2_grpc
 
+from services.runtime.callers import caller_name
 from services.store import finds, messages
-from services.store.audit import certificate_name
 from services.store.changes import InsertOutcome
 from services.store.collection import Collection
 from services.store.engine import Engine
@@ -30,7 +30,7 @@ class StoreServicer(store_pb2_grpc.StoreServiceServicer):
     `caller` tells who calls, for the audit log.
     """
 
-    def __init__(self, engine: Engine, caller: Callable[[Context], str] = certificate_name) -> None:
+    def __init__(self, engine: Engine, caller: Callable[[Context], str] = caller_name) -> None:
         self._engine = engine
         self._caller = caller
         self._budget = engine.budget
