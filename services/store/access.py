@@ -89,8 +89,7 @@ class Access:
 
     def create_database(self, name: str, keyspaces: Sequence[str], who: str) -> Database:
         """Create a database with keyspaces. Raises `DATABASE_NAME_INVALID` or `DATABASE_ALREADY_EXISTS`."""
-        if not _DATABASE_NAME.fullmatch(name) or _UUID.fullmatch(name):
-            raise DataApiError("DATABASE_NAME_INVALID", name=name)
+        check_database_name(name)
         with self._changing() as connection:
             existing = self._database(connection, name)
             if existing is not None:
@@ -243,6 +242,12 @@ class Access:
         if database is None or database.dropping:
             raise DataApiError("UNKNOWN_DATABASE", database=name)
         return database
+
+
+def check_database_name(name: str) -> None:
+    """Refuse what no host name could name, or could be taken for an id. Raises `DATABASE_NAME_INVALID`."""
+    if not _DATABASE_NAME.fullmatch(name) or _UUID.fullmatch(name):
+        raise DataApiError("DATABASE_NAME_INVALID", name=name)
 
 
 def digest_of(secret: str) -> bytes:

@@ -15,6 +15,7 @@ import apsw
 
 from services.runtime.durability import sync
 from services.runtime.errors import DataApiError
+from services.store.access import check_database_name
 from services.store.audit import THE_STORE
 from services.store.catalog import CollectionEntry
 from services.store.connections import FILE_NAME
@@ -32,13 +33,16 @@ def restore(
     Other collections of the database stay as they are. Nothing is changed by a restore that fails or is given up.
     `who` asked for it, for the audit log, which has it before it is in force.
 
-    Raises `BACKUP_INVALID`, `RESTORE_TARGET_EXISTS`, `RESTORE_FAILED`, `OPERATION_UNDER_WAY`.
+    Raises `BACKUP_INVALID`, `DATABASE_NAME_INVALID` (of a database that is not there), `RESTORE_TARGET_EXISTS`,
+    `RESTORE_FAILED`, `OPERATION_UNDER_WAY`.
     """
     if not source.is_absolute():
         raise invalid(source, "the path is not absolute")
     with engine.operation():
         manifest = read_manifest(source)
         database = database or manifest.database
+        if database not in engine.catalog.databases():
+            check_database_name(database)
         staged = [_Staged(engine, source, collection) for collection in manifest.collections]
         contents: dict[str, list[CollectionEntry]] = {keyspace: [] for keyspace in manifest.keyspaces}
         for item in staged:

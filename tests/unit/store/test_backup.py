@@ -123,6 +123,21 @@ def test_a_restore_and_the_database_it_makes_are_in_the_audit_log(engine: Engine
     assert (again["who"], again["replaced"]) == ("you", ["k.c", "k.plain", "k.unused"])
 
 
+@pytest.mark.parametrize("name", ["Bad Name", "5b1f6f62-93a4-4be8-8bd5-1d8ab3a1a0f1"])
+def test_a_restore_makes_no_database_that_could_not_be_created(engine: Engine, filled: Path, name: str) -> None:
+    assert f"'{name}'" in refused(restore(engine, filled, name), "DATABASE_NAME_INVALID")
+
+    assert nothing_changed(engine)
+
+
+def test_a_database_whose_name_is_of_an_earlier_version_is_restored(engine: Engine, filled: Path) -> None:
+    engine.catalog.create_keyspace("Old_Name", "k")
+
+    run(restore(engine, filled, "Old_Name"))
+
+    assert check(engine.collection("Old_Name", "k", "c", "")) == {0, 1, 2}
+
+
 def test_a_restore_that_cannot_be_logged_is_not_made(engine: Engine, filled: Path) -> None:
     (engine.data_dir / "audit.log").unlink()
     (engine.data_dir / "audit.log").mkdir()
