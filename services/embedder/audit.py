@@ -6,12 +6,11 @@ but no change is missing from it.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from services.runtime.audit import AuditFile
 
-#: Who asked for a change: a caller of an RPC, or the one who changed the directory of credentials.
-Who = Literal["rpc", "directory"]
+#: Who changed what nobody asked for by RPC: whoever changed the directory of credentials.
+THE_DIRECTORY = "directory"
 
 
 class AuditLog:
@@ -29,11 +28,12 @@ class AuditLog:
         before: Sequence[str],
         after: Sequence[str],
         version: int | None = None,
-        who: Who = "rpc",
+        who: str,
     ) -> None:
         """Append a change and wait until it is on disk.
 
-        `before` and `after` are the databases of the scope; `version` is the number of the secret that is active then.
+        `before` and `after` are the databases of the scope; `version` is the number of the secret that is active then;
+        `who` is the caller.
         Raises `OSError` when it cannot be written.
         """
         self._file.add(

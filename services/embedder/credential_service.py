@@ -1,7 +1,7 @@
 """The RPCs of credentials: messages in, typed calls, messages out."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -13,6 +13,7 @@ from services.embedder.catalogue import Catalogue
 from services.embedder.credential_rows import Credential
 from services.embedder.credentials import CredentialStore
 from services.embedder.secret import Secret
+from services.runtime.callers import caller_name
 from services.runtime.errors import DataApiError
 
 log = structlog.get_logger(__name__)
@@ -21,9 +22,15 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
-    """`orrery.embedder.v1.CredentialService`. Each RPC is described in the contract."""
+    """`orrery.embedder.v1.CredentialService`. Each RPC is described in the contract.
 
-    def __init__(self, catalogue: Catalogue, credentials: CredentialStore) -> None:
+    `caller` tells who calls, for the audit log.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, credentials: CredentialStore, caller: Callable[[Context], str] = caller_name
+    ) -> None:
+        self._caller = caller
         self._catalogue = catalogue
         self._credentials = credentials
 
@@ -33,7 +40,12 @@ class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
         """Store a credential for a provider that takes stored ones."""
         secrets = self._secrets(request.provider, request.name, request.secrets)
         credential = await asyncio.to_thread(
-            self._credentials.create, request.provider, request.name, secrets, list(request.databases)
+            self._credentials.create,
+            request.provider,
+            request.name,
+            secrets,
+            list(request.databases),
+            who=self._caller(context),
         )
         _log_change("created", credential)
         return pb.CreateCredentialResponse(credential=_credential_message(credential))
@@ -50,7 +62,11 @@ class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
     ) -> pb.AddDatabasesResponse:
         """Widen a scope."""
         credential = await asyncio.to_thread(
-            self._credentials.add_databases, request.provider, request.name, list(request.databases)
+            self._credentials.add_databases,
+            request.provider,
+            request.name,
+            list(request.databases),
+            who=self._caller(context),
         )
         _log_change("scope widened", credential)
         return pb.AddDatabasesResponse(credential=_credential_message(credential))
@@ -60,7 +76,11 @@ class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
     ) -> pb.RemoveDatabasesResponse:
         """Narrow a scope."""
         credential = await asyncio.to_thread(
-            self._credentials.remove_databases, request.provider, request.name, list(request.databases)
+            self._credentials.remove_databases,
+            request.provider,
+            request.name,
+            list(request.databases),
+            who=self._caller(context),
         )
         _log_change("scope narrowed", credential)
         return pb.RemoveDatabasesResponse(credential=_credential_message(credential))
@@ -77,6 +97,7 @@ class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
             secrets,
             activate=request.activate,
             replace=request.replace,
+            who=self._caller(context),
         )
         _log_change("secret rotated" if request.activate else "secret staged", credential)
         return pb.StageSecretResponse(credential=_credential_message(credential))
@@ -86,7 +107,7 @@ class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
     ) -> pb.ActivateSecretResponse:
         """Switch to a version of the secrets."""
         credential = await asyncio.to_thread(
-            self._credentials.activate, request.provider, request.name, request.version
+            self._credentials.activate, request.provider, request.name, request.version, who=self._caller(context)
         )
         _log_change("secret activated", credential)
         return pb.ActivateSecretResponse(credential=_credential_message(credential))
@@ -95,7 +116,9 @@ class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
         self, request: pb.DropSecretRequest, context: Context
     ) -> pb.DropSecretResponse:
         """Drop the version of the secrets that is not active."""
-        credential = await asyncio.to_thread(self._credentials.drop, request.provider, request.name, request.version)
+        credential = await asyncio.to_thread(
+            self._credentials.drop, request.provider, request.name, request.version, who=self._caller(context)
+        )
         _log_change("secret dropped", credential)
         return pb.DropSecretResponse(credential=_credential_message(credential))
 
@@ -103,7 +126,7 @@ class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
         self, request: pb.DeleteCredentialRequest, context: Context
     ) -> pb.DeleteCredentialResponse:
         """Delete a credential."""
-        await asyncio.to_thread(self._credentials.delete, request.provider, request.name)
+        await asyncio.to_thread(self._credentials.delete, request.provider, request.name, who=self._caller(context))
         log.warning("credential deleted", provider=request.provider, name=request.name)
         return pb.DeleteCredentialResponse()
 
@@ -112,7 +135,7 @@ class CredentialServicer(embedder_pb2_grpc.CredentialServiceServicer):
     ) -> pb.ForgetDatabaseResponse:
         """Take a database out of every scope."""
         changed, remaining = await asyncio.to_thread(
-            self._credentials.forget_database, request.database, request.database_id
+            self._credentials.forget_database, request.database, request.database_id, who=self._caller(context)
         )
         for credential in changed:
             _log_change("scope narrowed", credential)

@@ -14,13 +14,14 @@ from pathlib import Path
 import apsw
 import structlog
 
-from services.embedder.audit import AuditLog
+from services.embedder.audit import THE_DIRECTORY, AuditLog
 from services.embedder.credential_directory import Change, CredentialDirectory, Key, MountedCredential
 from services.embedder.credential_rows import Credential, CredentialRows
 from services.embedder.credential_schema import open_database
 from services.embedder.names import NAME
 from services.embedder.sealing import Sealer
 from services.embedder.secret import Secret
+from services.runtime.callers import NO_NAME
 from services.runtime.errors import DataApiError
 
 MAX_DATABASES_AT_ONCE = 10
@@ -32,7 +33,8 @@ log = structlog.get_logger(__name__)
 class CredentialStore:
     """The credentials of one embedder: those in a SQLite file, and those of a directory. Safe to use from many threads.
 
-    Changes are in `audit.log` beside the file; a change that cannot be written there is not made and raises `OSError`.
+    Changes are in `audit.log` beside the file, with `who` asked for them; a change that cannot be written there is not
+    made and raises `OSError`.
     """
 
     def __init__(self, path: Path, master_key: Secret, directory: CredentialDirectory | None = None) -> None:
@@ -62,7 +64,15 @@ class CredentialStore:
 
     # --- changes ---
 
-    def create(self, provider: str, name: str, secrets: Mapping[str, Secret], databases: Sequence[str]) -> Credential:
+    def create(
+        self,
+        provider: str,
+        name: str,
+        secrets: Mapping[str, Secret],
+        databases: Sequence[str],
+        *,
+        who: str = NO_NAME,
+    ) -> Credential:
         """Store a credential.
 
         Raises `CREDENTIAL_NAME_INVALID`, `CREDENTIAL_INVALID` (no secret, no or too many databases),
@@ -72,7 +82,7 @@ class CredentialStore:
             raise DataApiError("CREDENTIAL_NAME_INVALID", name=f"'{name}'")
         _check_secrets(provider, name, secrets)
         _check_databases(provider, name, databases)
-        with self._change("created", provider, name) as before:
+        with self._change("created", provider, name, who) as before:
             if before is not None:
                 raise DataApiError("CREDENTIAL_ALREADY_EXISTS", provider=provider, name=name)
             self._refuse_mounted(provider, name)
@@ -81,25 +91,27 @@ class CredentialStore:
             self._rows.add_databases(provider, name, databases)
         return self._get(provider, name)
 
-    def add_databases(self, provider: str, name: str, databases: Sequence[str]) -> Credential:
+    def add_databases(self, provider: str, name: str, databases: Sequence[str], *, who: str = NO_NAME) -> Credential:
         """Widen a scope by 1 to 10 databases.
 
         Raises `CREDENTIAL_UNKNOWN`, `CREDENTIAL_READ_ONLY` or `CREDENTIAL_INVALID`.
         """
         _check_databases(provider, name, databases)
-        with self._change("scope widened", provider, name) as before:
+        with self._change("scope widened", provider, name, who) as before:
             self._require(before, provider, name)
             self._rows.add_databases(provider, name, databases)
         return self._get(provider, name)
 
-    def remove_databases(self, provider: str, name: str, databases: Sequence[str]) -> Credential:
+    def remove_databases(self, provider: str, name: str, databases: Sequence[str], *, who: str = NO_NAME) -> Credential:
         """Narrow a scope. Raises `CREDENTIAL_UNKNOWN` or `CREDENTIAL_READ_ONLY`."""
-        with self._change("scope narrowed", provider, name) as before:
+        with self._change("scope narrowed", provider, name, who) as before:
             self._require(before, provider, name)
             self._rows.remove_databases(provider, name, databases)
         return self._get(provider, name)
 
-    def forget_database(self, database: str, database_id: str) -> tuple[list[Credential], list[Credential]]:
+    def forget_database(
+        self, database: str, database_id: str, *, who: str = NO_NAME
+    ) -> tuple[list[Credential], list[Credential]]:
         """Take a database out of every scope; nothing, if that was done for its id lately.
 
         Return the credentials that had it, and those of the directory that have it still. Each credential is a
@@ -110,7 +122,7 @@ class CredentialStore:
         with self._forgetting:
             if database_id not in self._forgotten:
                 changed = [
-                    self.remove_databases(credential.provider, credential.name, [database])
+                    self.remove_databases(credential.provider, credential.name, [database], who=who)
                     for credential in self.list()
                     if credential.stored and database in credential.databases
                 ]
@@ -127,6 +139,7 @@ class CredentialStore:
         *,
         activate: bool = False,
         replace: bool = False,
+        who: str = NO_NAME,
     ) -> Credential:
         """Put a second version of the secrets beside the active one; `activate` switches to it, `replace` makes room.
 
@@ -134,7 +147,7 @@ class CredentialStore:
         `CREDENTIAL_ROTATION_INVALID` where there is a second version already.
         """
         _check_secrets(provider, name, secrets)
-        with self._change("secret rotated" if activate else "secret staged", provider, name) as before:
+        with self._change("secret rotated" if activate else "secret staged", provider, name, who) as before:
             credential = self._require(before, provider, name)
             if credential.beside is not None:
                 number = credential.beside.number
@@ -150,24 +163,24 @@ class CredentialStore:
                 self._rows.set_active(provider, name, number)
         return self._get(provider, name)
 
-    def activate(self, provider: str, name: str, version: int) -> Credential:
+    def activate(self, provider: str, name: str, version: int, *, who: str = NO_NAME) -> Credential:
         """Use a version of the secrets from the next call on; nothing changes where it is the active one.
 
         Raises `CREDENTIAL_UNKNOWN`, `CREDENTIAL_READ_ONLY`, or `CREDENTIAL_ROTATION_INVALID` for a version that is not
         there.
         """
-        with self._change("secret activated", provider, name) as before:
+        with self._change("secret activated", provider, name, who) as before:
             _require_version(self._require(before, provider, name), version)
             self._rows.set_active(provider, name, version)
         return self._get(provider, name)
 
-    def drop(self, provider: str, name: str, version: int) -> Credential:
+    def drop(self, provider: str, name: str, version: int, *, who: str = NO_NAME) -> Credential:
         """Drop the version of the secrets that is not active.
 
         Raises `CREDENTIAL_UNKNOWN`, `CREDENTIAL_READ_ONLY`, or `CREDENTIAL_ROTATION_INVALID` for the active version and
         one that is not there.
         """
-        with self._change("secret dropped", provider, name) as before:
+        with self._change("secret dropped", provider, name, who) as before:
             credential = self._require(before, provider, name)
             _require_version(credential, version)
             if version == credential.active:
@@ -176,9 +189,9 @@ class CredentialStore:
             self._rows.delete_version(provider, name, version)
         return self._get(provider, name)
 
-    def delete(self, provider: str, name: str) -> None:
+    def delete(self, provider: str, name: str, *, who: str = NO_NAME) -> None:
         """Delete a credential and its secrets. Raises `CREDENTIAL_UNKNOWN` or `CREDENTIAL_READ_ONLY`."""
-        with self._change("deleted", provider, name) as before:
+        with self._change("deleted", provider, name, who) as before:
             self._require(before, provider, name)
             self._rows.delete(provider, name)
             self._forget_use(provider, name)
@@ -279,7 +292,7 @@ class CredentialStore:
         return _not_usable(provider, name, database, problem, remedy)
 
     @contextmanager
-    def _change(self, what: str, provider: str, name: str) -> Iterator[Credential | None]:
+    def _change(self, what: str, provider: str, name: str, who: str) -> Iterator[Credential | None]:
         """Hold the lock and a transaction; what is done in it is in the audit log before it is committed."""
         with self._lock, self._connection:
             before = self._find(provider, name)
@@ -293,6 +306,7 @@ class CredentialStore:
                     before=before.databases if before else (),
                     after=after.databases if after else (),
                     version=after.active if after else None,
+                    who=who,
                 )
 
     def _require(self, credential: Credential | None, provider: str, name: str) -> Credential:
@@ -332,7 +346,7 @@ class CredentialStore:
                     name,
                     before=before.databases if before else (),
                     after=databases,
-                    who="directory",
+                    who=THE_DIRECTORY,
                 )
             except OSError:
                 # The change has been made, by whoever changed the directory; the warning above has it.

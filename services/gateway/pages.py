@@ -33,10 +33,11 @@ _FILES = {
     "/swagger-ui/": ("try.html", _HTML),
     "/swagger-ui/page.css": ("page.css", b"text/css; charset=utf-8"),
     "/swagger-ui/page.js": ("page.js", b"text/javascript; charset=utf-8"),
+    "/swagger-ui/icon.svg": ("icon.svg", b"image/svg+xml"),
 }
 #: A script that got into a page nevertheless could load nothing and send nothing away.
 _CONTENT_SECURITY_POLICY = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _GUARDS: Headers = (

@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import apsw
-import structlog
 
-from services.runtime.audit import AuditFile
 from services.runtime.errors import DataApiError
 from services.runtime.roles import Role
 from services.store.catalog import CollectionEntry
@@ -47,8 +45,6 @@ AND EXISTS (SELECT 1 FROM token_databases WHERE token = id AND database = ?1)
 AND NOT EXISTS (SELECT 1 FROM token_databases WHERE token = id AND database <> ?1)
 """
 
-log = structlog.get_logger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Database:
@@ -79,14 +75,13 @@ class Access:
     """The databases and tokens of a store. Safe to use from many threads.
 
     `who` of a change is its caller, for the audit log. Every method raises `FAILED_READ_REQUEST` or
-    `FAILED_WRITE_REQUEST` where the disk fails, and `OSError` where the audit log cannot be written: then nothing was
-    changed.
+    `FAILED_WRITE_REQUEST` where the disk fails or the audit log cannot be written: then nothing was changed.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._catalog = engine.catalog
-        self._audit = AuditFile(engine.data_dir / "audit.log")
+        self._audit = engine.catalog.audit
         #: Told apart from those of an earlier process, whose count began anew as well.
         self._era = secrets.token_hex(8)
 
@@ -94,8 +89,7 @@ class Access:
 
     def create_database(self, name: str, keyspaces: Sequence[str], who: str) -> Database:
         """Create a database with keyspaces. Raises `DATABASE_NAME_INVALID` or `DATABASE_ALREADY_EXISTS`."""
-        if not _DATABASE_NAME.fullmatch(name) or _UUID.fullmatch(name):
-            raise DataApiError("DATABASE_NAME_INVALID", name=name)
+        check_database_name(name)
         with self._changing() as connection:
             existing = self._database(connection, name)
             if existing is not None:
@@ -109,7 +103,7 @@ class Access:
             connection.execute(sql, (database.name, database.id, database.created))
             rows = ((name, keyspace) for keyspace in keyspaces or [DEFAULT_KEYSPACE])
             connection.executemany("INSERT OR IGNORE INTO keyspaces VALUES (?, ?)", rows)
-            self._note("database created", who, database=name, database_id=database.id)
+            self._audit.note("database created", who, database=name, database_id=database.id)
         return database
 
     def databases(self) -> list[Database]:
@@ -142,7 +136,7 @@ class Access:
             connection.executemany("DELETE FROM tokens WHERE id = ?", ((token,) for token in orphans))
             connection.execute("DELETE FROM token_databases WHERE database = ?", (database.id,))
             connection.execute("UPDATE databases SET dropping = 1 WHERE name = ?", (name,))
-            self._note(
+            self._audit.note(
                 "database dropped",
                 who,
                 database=name,
@@ -193,7 +187,7 @@ class Access:
                 (token.id, name, token.digest, role.value, token.all_databases, rate, now, expires),
             )
             connection.executemany("INSERT INTO token_databases VALUES (?, ?)", ((token.id, item) for item in ids))
-            self._note(
+            self._audit.note(
                 "token created",
                 who,
                 token=token.id,
@@ -216,7 +210,7 @@ class Access:
             if found is None:
                 raise DataApiError("TOKEN_UNKNOWN", id=token_id)
             connection.execute("DELETE FROM tokens WHERE id = ?", (token_id,))
-            self._note("token revoked", who, token=token_id, token_name=str(found[0]))
+            self._audit.note("token revoked", who, token=token_id, token_name=str(found[0]))
 
     # --- for gateways ---
 
@@ -239,11 +233,6 @@ class Access:
             self._catalog.changes += 1
             yield connection
 
-    def _note(self, what: str, who: str, **details: object) -> None:
-        """Have a change on disk in the audit log, before it is committed."""
-        self._audit.add({"what": what, **details, "who": who})
-        log.warning(what, **details, who=who)
-
     def _database(self, connection: apsw.Connection, name: str) -> Database | None:
         row = connection.execute(f"{_DATABASES} WHERE name = ?", (name,)).fetchone()
         return None if row is None else _database_of(row)
@@ -253,6 +242,12 @@ class Access:
         if database is None or database.dropping:
             raise DataApiError("UNKNOWN_DATABASE", database=name)
         return database
+
+
+def check_database_name(name: str) -> None:
+    """Refuse what no host name could name, or could be taken for an id. Raises `DATABASE_NAME_INVALID`."""
+    if not _DATABASE_NAME.fullmatch(name) or _UUID.fullmatch(name):
+        raise DataApiError("DATABASE_NAME_INVALID", name=name)
 
 
 def digest_of(secret: str) -> bytes:

@@ -1,13 +1,12 @@
 """The RPCs of databases and tokens: messages in, typed calls, messages out."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable
 
 import grpc
 from orrery.store.v1 import access_pb2 as pb
 from orrery.store.v1 import access_pb2_grpc
 
-from services.runtime.callers import identities_of
+from services.runtime.callers import caller_name
 from services.runtime.errors import DataApiError
 from services.runtime.roles import Role
 from services.store.access import Access, Database, Token
@@ -17,20 +16,13 @@ _ROLES = {Role.READ: pb.ROLE_READ, Role.WRITE: pb.ROLE_WRITE, Role.ADMIN: pb.ROL
 Context = grpc.ServicerContext
 
 
-def certificate_name(context: Context) -> str:
-    """Return the names in the certificate of whoever calls, or that there is none."""
-    # The type stubs take the values for single ones.
-    proven = cast("Mapping[str, Sequence[bytes]]", context.auth_context())
-    return " ".join(identities_of(proven)) or "rpc"
-
-
 class AccessServicer(access_pb2_grpc.AccessServiceServicer):
     """`orrery.store.v1.AccessService`. Each RPC is described in the contract.
 
     `caller` tells who calls, for the audit log.
     """
 
-    def __init__(self, access: Access, caller: Callable[[Context], str] = certificate_name) -> None:
+    def __init__(self, access: Access, caller: Callable[[Context], str] = caller_name) -> None:
         self._access = access
         self._caller = caller
 

@@ -14,6 +14,7 @@ import apsw
 import msgspec
 
 from services.runtime.errors import ConfigurationError, DataApiError
+from services.store.audit import THE_STORE, Audit
 from services.store.faults import DISK_ERRORS, describe, read_failure
 from services.store.migrations import FileFormat, format_version
 from services.store.records import CollectionSettings
@@ -87,7 +88,8 @@ class CollectionEntry:
 class Catalog:
     """The catalogue, in a SQLite file of its own. Safe to use from many threads.
 
-    Its methods raise `FAILED_READ_REQUEST` and `FAILED_WRITE_REQUEST` where the disk fails. The constructor raises
+    Its methods raise `FAILED_READ_REQUEST` and `FAILED_WRITE_REQUEST` where the disk fails, and where what is to be in
+    the audit log cannot be written there. The constructor raises
     `FormatError`, and `ConfigurationError` where the file cannot be opened.
     """
 
@@ -107,6 +109,8 @@ class Catalog:
         self._lock = threading.Lock()
         #: Counts the changes of databases and tokens, those among them that failed.
         self.changes = 0
+        #: Beside the file; has changes of databases and tokens.
+        self.audit = Audit(path.with_name("audit.log"))
 
     def close(self) -> None:
         """Close the file."""
@@ -142,13 +146,16 @@ class Catalog:
                 raise
             self._file.committed()
 
-    def create_keyspace(self, database: str, name: str, *, existing_database: bool = False) -> None:
+    def create_keyspace(
+        self, database: str, name: str, *, existing_database: bool = False, who: str = THE_STORE
+    ) -> None:
         """Create a keyspace, unless it is there, and its database, unless that has to be there.
 
-        Raises `UNKNOWN_DATABASE` for a missing one that has to be there, and for one that is being dropped.
+        `who` asked for it, for the audit log. Raises `UNKNOWN_DATABASE` for a missing one that has to be there, and
+        for one that is being dropped.
         """
         with self.writing() as connection:
-            self._use_database(connection, database, create=not existing_database)
+            self._use_database(connection, database, who, create=not existing_database)
             connection.execute("INSERT OR IGNORE INTO keyspaces VALUES (?, ?)", (database, name))
 
     def keyspaces(self, database: str) -> list[str]:
@@ -252,13 +259,22 @@ class Catalog:
             keyspaces = [str(name) for (name,) in connection.execute(sql, (database,))]
             return {keyspace: self._entries(database, keyspace) for keyspace in keyspaces}
 
-    def restore(self, database: str, contents: Mapping[str, Sequence[CollectionEntry]], *, replace: bool) -> list[str]:
+    def restore(
+        self,
+        database: str,
+        contents: Mapping[str, Sequence[CollectionEntry]],
+        *,
+        replace: bool,
+        source: str,
+        who: str,
+    ) -> list[str]:
         """Put keyspaces and collections into a database, all or nothing, and return the uids of those replaced.
 
-        Raises `RESTORE_TARGET_EXISTS` where one of the collections is there and is not to be replaced.
+        `source` is where they are from and `who` asked for it, for the audit log. Raises `RESTORE_TARGET_EXISTS`
+        where one of the collections is there and is not to be replaced.
         """
         with self.writing() as connection:
-            self._use_database(connection, database, create=True)
+            database_id = self._use_database(connection, database, who, create=True)
             existing = self._existing(database, contents)
             if existing and not replace:
                 raise DataApiError("RESTORE_TARGET_EXISTS", database=database, collections=", ".join(existing))
@@ -268,6 +284,15 @@ class Catalog:
                 connection.execute("INSERT OR IGNORE INTO keyspaces VALUES (?, ?)", (database, keyspace))
                 for entry in entries:
                     self._insert(database, keyspace, entry)
+            self.audit.note(
+                "database restored",
+                who,
+                database=database,
+                database_id=database_id,
+                backup=source,
+                collections=sum(map(len, contents.values())),
+                replaced=list(existing),
+            )
         return [entry.uid for entry in existing.values()]
 
     def existing(self, database: str, contents: Mapping[str, Sequence[CollectionEntry]]) -> list[str]:
@@ -292,14 +317,20 @@ class Catalog:
 
     # --- details ---
 
-    def _use_database(self, connection: apsw.Connection, name: str, *, create: bool) -> None:
-        """Have a database. Raises `UNKNOWN_DATABASE` where it is missing and not to be created, or being dropped."""
-        found = connection.execute("SELECT dropping FROM databases WHERE name = ?", (name,)).fetchone()
+    def _use_database(self, connection: apsw.Connection, name: str, who: str, *, create: bool) -> str:
+        """Have a database and return its id.
+
+        Raises `UNKNOWN_DATABASE` where it is missing and not to be created, or being dropped.
+        """
+        found = connection.execute("SELECT id, dropping FROM databases WHERE name = ?", (name,)).fetchone()
         if found is None and create:
-            _insert_database(connection, name)
             self.changes += 1
-        elif found is None or found[0]:
+            database_id = _insert_database(connection, name)
+            self.audit.note("database created", who, database=name, database_id=database_id)
+            return database_id
+        if found is None or found[1]:
             raise DataApiError("UNKNOWN_DATABASE", database=name)
+        return str(found[0])
 
     def _existing(self, database: str, contents: Mapping[str, Sequence[CollectionEntry]]) -> dict[str, CollectionEntry]:
         found = {
@@ -336,9 +367,11 @@ def _entry(name: Any, uid: Any, settings: Any, attributes: Any) -> CollectionEnt
     )
 
 
-def _insert_database(connection: apsw.Connection, name: str) -> None:
+def _insert_database(connection: apsw.Connection, name: str) -> str:
+    database_id = str(uuid.uuid4())
     sql = "INSERT INTO databases (name, id, created) VALUES (?, ?, ?)"
-    connection.execute(sql, (name, str(uuid.uuid4()), int(time.time())))
+    connection.execute(sql, (name, database_id, int(time.time())))
+    return database_id
 
 
 def _stand_in(connection: apsw.Connection) -> None:

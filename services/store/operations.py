@@ -8,6 +8,7 @@ import grpc
 from orrery.store.v1 import operations_pb2 as pb
 from orrery.store.v1 import operations_pb2_grpc
 
+from services.runtime.callers import caller_name
 from services.store.backup import back_up
 from services.store.compaction import compact
 from services.store.engine import Engine
@@ -31,10 +32,14 @@ Result = TypeVar("Result")
 
 
 class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
-    """`orrery.store.v1.OperationsService` over an engine. Each RPC is described in the contract."""
+    """`orrery.store.v1.OperationsService` over an engine. Each RPC is described in the contract.
 
-    def __init__(self, engine: Engine) -> None:
+    `caller` tells who calls, for the audit log.
+    """
+
+    def __init__(self, engine: Engine, caller: Callable[[Context], str] = caller_name) -> None:
         self._engine = engine
+        self._caller = caller
 
     def BackupDatabase(  # noqa: N802 - the contract's name
         self, request: pb.BackupDatabaseRequest, context: Context
@@ -48,7 +53,8 @@ class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
         self, request: pb.RestoreDatabaseRequest, context: Context
     ) -> Iterator[pb.RestoreDatabaseResponse]:
         """Restore a backup."""
-        steps = restore(self._engine, Path(request.folder), request.database, replace=request.replace)
+        who = self._caller(context)
+        steps = restore(self._engine, Path(request.folder), request.database, replace=request.replace, who=who)
         manifest = yield from _reported(steps, lambda progress: pb.RestoreDatabaseResponse(progress=progress))
         yield pb.RestoreDatabaseResponse(backup=_backup(manifest))
 

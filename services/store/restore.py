@@ -15,6 +15,8 @@ import apsw
 
 from services.runtime.durability import sync
 from services.runtime.errors import DataApiError
+from services.store.access import check_database_name
+from services.store.audit import THE_STORE
 from services.store.catalog import CollectionEntry
 from services.store.connections import FILE_NAME
 from services.store.engine import Engine
@@ -23,20 +25,24 @@ from services.store.progress import Progress
 
 
 def restore(
-    engine: Engine, source: Path, database: str = "", *, replace: bool = False
+    engine: Engine, source: Path, database: str = "", *, replace: bool = False, who: str = THE_STORE
 ) -> Generator[Progress, None, Manifest]:
     """Restore a backup into a database, by default the one it is of; return what the backup holds.
 
     With `replace`, collections of the backup take the place of those of the same names; without, they are refused.
     Other collections of the database stay as they are. Nothing is changed by a restore that fails or is given up.
+    `who` asked for it, for the audit log, which has it before it is in force.
 
-    Raises `BACKUP_INVALID`, `RESTORE_TARGET_EXISTS`, `RESTORE_FAILED`, `OPERATION_UNDER_WAY`.
+    Raises `BACKUP_INVALID`, `DATABASE_NAME_INVALID` (of a database that is not there), `RESTORE_TARGET_EXISTS`,
+    `RESTORE_FAILED`, `OPERATION_UNDER_WAY`.
     """
     if not source.is_absolute():
         raise invalid(source, "the path is not absolute")
     with engine.operation():
         manifest = read_manifest(source)
         database = database or manifest.database
+        if database not in engine.catalog.databases():
+            check_database_name(database)
         staged = [_Staged(engine, source, collection) for collection in manifest.collections]
         contents: dict[str, list[CollectionEntry]] = {keyspace: [] for keyspace in manifest.keyspaces}
         for item in staged:
@@ -56,7 +62,7 @@ def restore(
                     yield Progress(f"{item.saved.keyspace}.{item.saved.name}", done, total)
             if staged:
                 sync(engine.folder(staged[0].entry.uid).parent)
-            replaced = engine.catalog.restore(database, contents, replace=replace)
+            replaced = engine.catalog.restore(database, contents, replace=replace, source=str(source), who=who)
         except (apsw.Error, OSError) as problem:
             raise DataApiError("RESTORE_FAILED", folder=source, problem=problem) from problem
         finally:

@@ -1,11 +1,12 @@
 """The store's RPCs: messages in, typed calls on the engine, messages out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grpc
 from orrery.store.v1 import store_pb2 as pb
 from orrery.store.v1 import store_pb2_grpc
 
+from services.runtime.callers import caller_name
 from services.store import finds, messages
 from services.store.changes import InsertOutcome
 from services.store.collection import Collection
@@ -24,10 +25,14 @@ Context = grpc.ServicerContext
 
 
 class StoreServicer(store_pb2_grpc.StoreServiceServicer):
-    """`orrery.store.v1.StoreService` over an engine. Each RPC is described in the contract."""
+    """`orrery.store.v1.StoreService` over an engine. Each RPC is described in the contract.
 
-    def __init__(self, engine: Engine) -> None:
+    `caller` tells who calls, for the audit log.
+    """
+
+    def __init__(self, engine: Engine, caller: Callable[[Context], str] = caller_name) -> None:
         self._engine = engine
+        self._caller = caller
         self._budget = engine.budget
 
     # --- keyspaces ---
@@ -37,7 +42,10 @@ class StoreServicer(store_pb2_grpc.StoreServiceServicer):
     ) -> pb.CreateKeyspaceResponse:
         """Create a keyspace."""
         self._engine.catalog.create_keyspace(
-            request.database, request.keyspace, existing_database=request.existing_database
+            request.database,
+            request.keyspace,
+            existing_database=request.existing_database,
+            who=self._caller(context),
         )
         return pb.CreateKeyspaceResponse()
 

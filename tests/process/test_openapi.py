@@ -92,6 +92,8 @@ def test_pages_load_nothing_from_elsewhere(http: httpx.Client, path: str) -> Non
     assert answer.status_code == 200
     assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
     assert answer.headers["x-content-type-options"] == "nosniff"
+    for loaded in re.findall(r'(?:href|src)="(/swagger-ui/[^"]+)"', answer.text):
+        assert http.get(loaded).status_code == 200
     assert not re.search(r"https?://|<script>|\bstyle=|\bon\w+=", answer.text)
 
 

@@ -1,5 +1,6 @@
 """Mutual TLS between services: who gets in, who may do what, and certificates that change meanwhile."""
 
+import json
 import os
 import ssl
 import subprocess
@@ -206,6 +207,23 @@ def test_commands_call_with_certificates_too(secured: Secured) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_audit_logs_name_the_callers_certificate(secured: Secured) -> None:
+    key = embedder_pb2.CreateCredentialRequest(
+        provider="jinaAI", name="audited", secrets={"providerKey": "s"}, databases=["default"]
+    )
+    keyspace = store_pb2.CreateKeyspaceRequest(database="audited", keyspace="k")
+    gateway = secured.certificates.issue("orrery-gateway")
+    with calling(secured.store.address, gateway) as store, calling(secured.embedder.address, gateway) as embedder:
+        store_pb2_grpc.StoreServiceStub(store).CreateKeyspace(keyspace, timeout=SECONDS)
+        embedder_pb2_grpc.CredentialServiceStub(embedder).CreateCredential(key, timeout=SECONDS)
+
+    logs = [path.read_text().splitlines() for path in secured.folder.rglob("audit.log")]
+    entries = [json.loads(line) for log in logs for line in log]
+    who = {entry["what"]: entry["who"] for entry in entries if "audited" in (entry.get("database"), entry.get("name"))}
+    assert set(who) == {"database created", "created"}
+    assert all("orrery-gateway" in name.split() for name in who.values())
 
 
 def test_callers_of_the_gateway_learn_nothing_of_what_is_wrong_between_services(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from services.embedder.audit import AuditLog
 
 def add(log: AuditLog, name: str = "k") -> None:
     """Append a line."""
-    log.add("created", "p", name, before=(), after=("d", "é"), version=1)
+    log.add("created", "p", name, before=(), after=("d", "é"), version=1, who="me")
 
 
 def test_a_line_says_what_was_changed(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_a_line_says_what_was_changed(tmp_path: Path) -> None:
         "databases_before": [],
         "databases_after": ["d", "é"],
         "active_version": 1,
-        "who": "rpc",
+        "who": "me",
     }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def store(tmp_path: Path) -> Iterator[CredentialStore]:
 @pytest.fixture
 def rpc(store: CredentialStore) -> Caller:
     """The RPCs."""
-    return Caller(CredentialServicer(load_catalogue(), store))
+    return Caller(CredentialServicer(load_catalogue(), store, lambda _: "test"))
 
 
 def test_a_credential_is_shown_with_versions_source_and_times(rpc: Caller, store: CredentialStore) -> None:
@@ -66,6 +67,30 @@ def test_a_credential_is_shown_with_versions_source_and_times(rpc: Caller, store
     assert list(mounted.versions) == []
     assert not mounted.HasField("last_use_time")
     assert SECRET not in f"{stored} {mounted}"
+
+
+def test_every_change_is_audited_with_who_asked_for_it(rpc: Caller, tmp_path: Path) -> None:
+    place = {"provider": "bedrock", "name": "aws"}
+    rpc.CreateCredential(**place, secrets=PAIR, databases=["d"])
+    rpc.AddDatabases(**place, databases=["e"])
+    rpc.RemoveDatabases(**place, databases=["d"])
+    rpc.ForgetDatabase(database="e", database_id="1")
+    rpc.StageSecret(**place, secrets=PAIR)
+    rpc.ActivateSecret(**place, version=2)
+    rpc.DropSecret(**place, version=1)
+    rpc.DeleteCredential(**place)
+
+    entries = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert [(entry["what"], entry["who"]) for entry in entries if entry["name"] == "aws"] == [
+        ("created", "test"),
+        ("scope widened", "test"),
+        ("scope narrowed", "test"),
+        ("scope narrowed", "test"),
+        ("secret staged", "test"),
+        ("secret activated", "test"),
+        ("secret dropped", "test"),
+        ("deleted", "test"),
+    ]
 
 
 def test_versions_are_switched_and_dropped(rpc: Caller) -> None:

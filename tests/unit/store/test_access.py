@@ -1,6 +1,7 @@
 """Databases and tokens, kept: what may be made, what goes with what, and what the audit log has of it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_every_change_is_in_the_audit_log_with_who_made_it(access: Access, engin
     access.revoke_token(other.id, "carol")
     access.drop_database("shop", "", "dave")
 
-    entries = audited(engine)
+    _, *entries = audited(engine)  # the first is of the engine's own database
     assert [(entry["what"], entry["who"]) for entry in entries] == [
         ("database created", "alice"),
         ("token created", "bob"),
@@ -219,9 +220,25 @@ def test_every_change_is_in_the_audit_log_with_who_made_it(access: Access, engin
 
 
 def test_a_change_that_cannot_be_logged_is_not_made(access: Access, engine: Engine) -> None:
+    changes: list[tuple[Callable[..., Any], tuple[str, ...]]] = [
+        (access.create_database, ("shop", "", "me")),
+        (engine.catalog.create_keyspace, ("shop", "k")),
+        (access.drop_database, ("d", "", "me")),
+    ]
+    (engine.data_dir / "audit.log").unlink()
     (engine.data_dir / "audit.log").mkdir()
 
-    with pytest.raises(OSError, match=r"audit\.log"):
-        access.create_database("shop", [], "me")
+    for change, arguments in changes:
+        with pytest.raises(DataApiError, match=r"audit\.log.* Nothing was changed") as refused:
+            change(*arguments)
+        assert refused.value.code == "FAILED_WRITE_REQUEST"
+        assert engine.catalog.databases() == ["d"]
 
-    assert engine.catalog.databases() == ["d"]
+
+def test_a_database_that_a_keyspace_makes_is_in_the_audit_log(access: Access, engine: Engine) -> None:
+    engine.catalog.create_keyspace("new", "k", who="me")
+    engine.catalog.create_keyspace("new", "another", who="me")
+
+    _, new = access.databases()
+    (entry,) = [entry for entry in audited(engine) if entry["database"] == "new"]
+    assert (entry["what"], entry["database_id"], entry["who"]) == ("database created", new.id, "me")

@@ -97,6 +97,56 @@ def test_a_restored_database_is_the_one_that_was_backed_up(engine: Engine, fille
         assert 7 not in identifiers(engine.collection("d", "k", name, ""))
 
 
+def test_a_restore_and_the_database_it_makes_are_in_the_audit_log(engine: Engine, filled: Path) -> None:
+    def audited() -> list[dict[str, Any]]:
+        lines = (engine.data_dir / "audit.log").read_text().splitlines()
+        return [entry for entry in map(json.loads, lines) if entry["database"] == "other"]
+
+    run(restore(engine, filled, "other", who="me"))
+    created, restored = audited()
+    run(restore(engine, filled, "other", replace=True, who="you"))
+    *_, again = audited()
+
+    assert (created["what"], created["who"]) == ("database created", "me")
+    assert (
+        restored.items()
+        >= {
+            "what": "database restored",
+            "database_id": created["database_id"],
+            "backup": str(filled),
+            "collections": 3,
+            "replaced": [],
+            "who": "me",
+        }.items()
+    )
+    assert again["database_id"] == created["database_id"]
+    assert (again["who"], again["replaced"]) == ("you", ["k.c", "k.plain", "k.unused"])
+
+
+@pytest.mark.parametrize("name", ["Bad Name", "5b1f6f62-93a4-4be8-8bd5-1d8ab3a1a0f1"])
+def test_a_restore_makes_no_database_that_could_not_be_created(engine: Engine, filled: Path, name: str) -> None:
+    assert f"'{name}'" in refused(restore(engine, filled, name), "DATABASE_NAME_INVALID")
+
+    assert nothing_changed(engine)
+
+
+def test_a_database_whose_name_is_of_an_earlier_version_is_restored(engine: Engine, filled: Path) -> None:
+    engine.catalog.create_keyspace("Old_Name", "k")
+
+    run(restore(engine, filled, "Old_Name"))
+
+    assert check(engine.collection("Old_Name", "k", "c", "")) == {0, 1, 2}
+
+
+def test_a_restore_that_cannot_be_logged_is_not_made(engine: Engine, filled: Path) -> None:
+    (engine.data_dir / "audit.log").unlink()
+    (engine.data_dir / "audit.log").mkdir()
+
+    assert "Nothing was changed" in refused(restore(engine, filled, "other"), "FAILED_WRITE_REQUEST")
+
+    assert nothing_changed(engine)
+
+
 def test_a_backup_is_restored_into_another_store(engine: Engine, filled: Path, tmp_path: Path) -> None:
     other = Engine(tmp_path / "other")
 

@@ -1,5 +1,6 @@
 """Every RPC of the contracts is answered by its servicer, without a network in between."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,10 @@ ACCESS_REQUESTS: dict[str, Any] = {
 def server(tmp_path: Path) -> Iterator[Any]:
     """The servicers on grpc's testing server."""
     engine = Engine(tmp_path)
-    servicers = {CONTRACT: StoreServicer(engine), ACCESS_CONTRACT: AccessServicer(Access(engine), lambda _: "test")}
+    servicers = {
+        CONTRACT: StoreServicer(engine, lambda _: "test"),
+        ACCESS_CONTRACT: AccessServicer(Access(engine), lambda _: "test"),
+    }
     yield grpc_testing.server_from_dictionary(servicers, grpc_testing.strict_real_time())
     engine.close()
 
@@ -79,6 +83,13 @@ def test_every_rpc_is_answered(server: Any) -> None:
 
     for name, request in REQUESTS.items():
         answered(server, CONTRACT.methods_by_name[name], request)
+
+
+def test_a_keyspace_that_makes_its_database_is_audited_with_who_called(server: Any, tmp_path: Path) -> None:
+    answered(server, CONTRACT.methods_by_name["CreateKeyspace"], pb.CreateKeyspaceRequest(database="new", keyspace="k"))
+
+    (entry,) = map(json.loads, (tmp_path / "audit.log").read_text().splitlines())
+    assert (entry["what"], entry["database"], entry["who"]) == ("database created", "new", "test")
 
 
 def test_every_rpc_of_databases_and_tokens_is_answered(server: Any) -> None:

@@ -1,5 +1,6 @@
 """The operations over gRPC: every RPC, progress before results, errors that arrive as they were raised."""
 
+import json
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -65,7 +66,9 @@ def error_of(call: Any) -> DataApiError:
     return error
 
 
-def test_a_backup_and_a_restore_tell_how_far_they_are(stub: Any, make: Make, tmp_path: Path) -> None:
+def test_a_backup_and_a_restore_tell_how_far_they_are_and_are_audited(
+    stub: Any, engine: Engine, make: Make, tmp_path: Path
+) -> None:
     fill(make(VECTORS), MANY)
     folder = str(tmp_path / "backup")
 
@@ -80,6 +83,11 @@ def test_a_backup_and_a_restore_tell_how_far_they_are(stub: Any, make: Make, tmp
         assert done == sorted(done)
         assert done[-1] == progress[-1].total_bytes == 2 * saved.bytes
     assert steps[0].progress.stage == "k.c"
+    audited = [json.loads(line) for line in (engine.data_dir / "audit.log").read_text().splitlines()]
+    assert [(entry["what"], entry["who"]) for entry in audited if entry["database"] == "new"] == [
+        ("database created", "rpc"),
+        ("database restored", "rpc"),
+    ]
 
 
 def test_errors_of_streams_arrive_with_their_codes(stub: Any, engine: Engine, tmp_path: Path) -> None:
