@@ -80,8 +80,8 @@ class IndexBuilder:
         graph = self.index.graph
         if graph is None:
             return self.index.waiting > self.index.settings.exact_below
-        stale = self.index.effort.target not in (0.0, self.index.settings.target_recall)
-        return self.index.waiting > self.index.settings.tail or self._too_many_tombstones(graph) or stale
+        behind = self.index.waiting > self.index.settings.tail or self._too_many_tombstones(graph)
+        return behind or self._stale(self.index.effort)
 
     def ask_for_rebuild(self) -> None:
         """Have the graph built anew if it has any tombstone now, whatever their share."""
@@ -161,7 +161,13 @@ class IndexBuilder:
     def _unmeasured(self, graph: GraphIndex) -> bool:
         effort = self.index.effort
         grown = len(graph) > _MEASURE_GROWTH * effort.vectors
-        return effort.recall is None or grown or effort.target != self.index.settings.target_recall
+        return effort.recall is None or grown or self._stale(effort)
+
+    def _stale(self, effort: Effort) -> bool:
+        """Tell whether an effort was measured for another target, or by a version that measured less."""
+        return effort.recall is not None and (
+            effort.target != self.index.settings.target_recall or effort.among is None
+        )
 
     def _measure(self, graph: GraphIndex) -> None:
         """Measure what searches find, if possible for vectors not in the graph yet, and set their effort by it."""
@@ -171,7 +177,8 @@ class IndexBuilder:
             sample = self._own_sample(graph)
         if not len(sample):
             return
-        effort = least_effort(graph, sample, self._portions(graph), self.index.settings.target_recall)
+        target = self.index.settings.target_recall
+        effort = least_effort(graph, sample, self._portions(graph), target, self._random)
         self.index.set_effort(graph, effort)
         log.info("recall measured", collection=self._name, recall=effort.recall, effort=effort.walk)
 
