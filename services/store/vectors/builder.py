@@ -4,6 +4,7 @@ Everything here can be stopped between two portions, and done again after a cras
 is never the only copy of anything.
 """
 
+import dataclasses
 import threading
 import time
 import weakref
@@ -65,6 +66,8 @@ class IndexBuilder:
         self._random = np.random.default_rng()
         # The graph that is on disk, which may have been given up, and its slots and tombstones there.
         self._on_disk: _OnDisk = (None, 0, 0)
+        # Whether what was measured last is there too.
+        self._effort_on_disk = True
         # When memory may be asked for again after there was none.
         self._no_room_until = 0.0
         self._asked = False
@@ -178,7 +181,12 @@ class IndexBuilder:
         if not len(sample):
             return
         target = self.index.settings.target_recall
+        self._effort_on_disk = False
         effort = least_effort(graph, sample, self._portions(graph), target, self._random)
+        known = self.index.effort
+        if known.recall is not None and known.target == target and len(graph) <= _MEASURE_GROWTH * known.vectors:
+            # Only walks among selected ones were missing. How far to walk was found with vectors still outside.
+            effort = dataclasses.replace(known, among=effort.among)
         self.index.set_effort(graph, effort)
         log.info("recall measured", collection=self._name, recall=effort.recall, effort=effort.walk)
 
@@ -239,7 +247,7 @@ class IndexBuilder:
         if written is None or written() is not graph:
             slots = tombstones = 0
         changed = graph.slots - slots + graph.tombstones - tombstones
-        if changed < max(self.index.settings.snapshot_after, share * graph.slots):
+        if self._effort_on_disk and changed < max(self.index.settings.snapshot_after, share * graph.slots):
             return
         sequence, positions = self.index.live()
         if self.index.graph is not graph:
@@ -250,6 +258,7 @@ class IndexBuilder:
             log.warning("the graph could not be written to disk", collection=self._name, problem=str(problem))
             return
         self._on_disk = (weakref.ref(graph), graph.slots, int((positions == ABSENT).sum()))
+        self._effort_on_disk = True
 
     def remove_snapshot(self) -> None:
         """Have no graph on disk; where that fails the log says so."""

@@ -25,8 +25,10 @@ _QUANTIZERS = {"float16": faiss.ScalarQuantizer.QT_fp16, "int8": faiss.ScalarQua
 _EXPECTED_SHARE = 0.5
 #: Walks that are taken before all selected vectors are compared: by their share of all, and by the share that was met.
 _WALKS = 2
-#: What a comparison costs in a walk, in those of a scan: neighbours lie anywhere.
-_WALKED_COST = 1.5
+#: What a comparison costs in a walk, in those of a scan: neighbours lie anywhere. And in those of a scan for several
+#: queries, which reads each vector once for all of them (100,000 x 384: 0.36, 0.15 and 0.07 microseconds).
+WALKED_COST, _WALKED_COST_OF_SEVERAL = 2.5, 5.0
+_SEVERAL = 4
 #: Candidates beyond those wanted where vectors are exact: what float32 cannot tell apart is then told by float64.
 _EXACT_MARGIN = 4
 #: Bytes that FAISS keeps for a vector beside its code and its links: level and offset.
@@ -192,7 +194,8 @@ class GraphIndex:
         share = len(slots) / max(1, self.slots)
         for _ in range(_WALKS):
             walk = walk_for(share) if len(left) else None
-            if walk is None or _WALKED_COST * walk.compared >= len(slots):
+            cost = _WALKED_COST_OF_SEVERAL if len(left) >= _SEVERAL else WALKED_COST
+            if walk is None or cost * walk.compared >= len(slots):
                 break
             enough = max(count, math.ceil(_EXPECTED_SHARE * walk.compared * share))
             walked = self.walk(queries[left], enough, walk.steps, selected.bits_in(self))

@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from services.store.vectors.flat import nearest_rows
-from services.store.vectors.graph import GraphIndex, Walk
+from services.store.vectors.graph import WALKED_COST, GraphIndex, Walk
 from services.store.vectors.places import ABSENT, Positions
 from services.store.vectors.selection import bitmap
 from services.store.vectors.similarity import Metric, Scores, Vectors, exact_scores_of_each
@@ -119,20 +120,24 @@ def least_effort(
     truths = exact_nearest(graph, sample, portions, selections)
     of_all, *of_shares = map(_Question, selections, truths)
     walk, recall = _least(EFFORTS[: _GREATEST + 1], target, lambda steps: _recall(graph, sample, of_all, steps))
-    among: list[Among] = []
-    demanded = 1 - _MISSED_AMONG * (1 - target)
-    for share, question in zip(SHARES, of_shares, strict=True):
-        compared: dict[int, float] = {}
-
-        def reached(steps: int, question: _Question = question, compared: dict[int, float] = compared) -> float:
-            recall, compared[steps] = _recall_among(graph, sample, question, steps)
-            return recall
-
-        steps, found = _least(EFFORTS, demanded, reached)
-        if found < demanded:
-            break
-        among.append(Among(share, steps, math.ceil(compared[steps])))
+    among = _least_among(graph, sample, of_shares, walk, 1 - _MISSED_AMONG * (1 - target))
     return Effort(walk, recall, len(graph), target, tuple(among))
+
+
+def _least_among(
+    graph: GraphIndex, sample: Sample, questions: Sequence[_Question], walk: int, demanded: float
+) -> Iterator[Among]:
+    """Yield the least walks that reach a recall among each share, up to where comparing all selected costs less."""
+    efforts = iter(effort for effort in EFFORTS if effort >= walk)
+    steps = next(efforts)
+    for share, question in zip(SHARES, questions, strict=True):
+        # Fewer selected ones take a longer walk, so each share begins where the one before it ended.
+        while (found := _recall_among(graph, sample, question, steps)).recall < demanded:
+            longer = next(efforts, None)
+            if longer is None or WALKED_COST * found.compared >= share * graph.slots:
+                return
+            steps = longer
+        yield Among(share, steps, math.ceil(found.compared))
 
 
 def _least(efforts: Sequence[int], target: float, measure: Callable[[int], float]) -> tuple[int, float]:
@@ -208,7 +213,12 @@ def _recall(graph: GraphIndex, sample: Sample, question: _Question, steps: int) 
     return _found(graph, sample, question, graph.search(sample.vectors, _candidates(graph), steps))
 
 
-def _recall_among(graph: GraphIndex, sample: Sample, question: _Question, steps: int) -> tuple[float, float]:
+class _Walked(NamedTuple):
+    recall: float
+    compared: float
+
+
+def _recall_among(graph: GraphIndex, sample: Sample, question: _Question, steps: int) -> _Walked:
     """Return the recall of walks among a selection, and how many vectors each compared, about."""
     assert question.selection is not None
     selected = np.flatnonzero(question.selection & (graph.positions != ABSENT)).astype(np.int32)
@@ -216,7 +226,7 @@ def _recall_among(graph: GraphIndex, sample: Sample, question: _Question, steps:
     walked = graph.walk(sample.vectors, count, steps, bitmap(selected, graph.slots))
     met = np.count_nonzero(walked != ABSENT, axis=1).mean()
     compared = met * graph.slots / max(1, len(selected))
-    return _found(graph, sample, question, walked[:, : _candidates(graph)]), float(compared)
+    return _Walked(_found(graph, sample, question, walked[:, : _candidates(graph)]), float(compared))
 
 
 def _candidates(graph: GraphIndex) -> int:
