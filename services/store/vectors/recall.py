@@ -26,7 +26,7 @@ _GREATEST = EFFORTS.index(1024)
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.02)
 #: Of what a search of all may miss, a search among selected ones may miss this part: whoever filters expects everything
 #: that matches, and misses are more where the selection is not at random.
-_MISSED_AMONG = 0.25
+_MISSED_AMONG = 0.4
 #: Vectors that a measured walk returns at most, to count how many it compared.
 _COUNTED = 4_096
 
