@@ -53,7 +53,7 @@ from services.store.writer import Writer
 
 #: How long a compaction waits for a graph to be built anew; beyond, that goes on in the background.
 _COMPACTION_SECONDS = 600.0
-#: Part of the memory for what filters found that lists of positions get beside the bitmaps.
+#: Part of the memory for what filters found that is for lists of positions, the rest being for bitmaps.
 _SELECTIONS_PART = 4
 
 log = structlog.get_logger(__name__)
@@ -118,8 +118,9 @@ class Collection:
         self._index: VectorIndex | None = None
         self._searches = SearchQueue(self.find_nearest)
         self._builder: IndexBuilder | None = None
-        self._filter_index = FilterIndex(settings.filters.cache_bytes)
-        self._selections = Selections(settings.filters.cache_bytes // _SELECTIONS_PART)
+        lists = settings.filters.cache_bytes // _SELECTIONS_PART
+        self._filter_index = FilterIndex(settings.filters.cache_bytes - lists)
+        self._selections = Selections(lists)
         try:
             self._files = Connections(folder, self._settings.indexing, self._filter_index, read_only=read_only)
             try:
