@@ -45,6 +45,7 @@ from services.store.vectors.builder import IndexBuilder
 from services.store.vectors.index import Nearest, VectorIndex
 from services.store.vectors.places import Positions
 from services.store.vectors.search_queue import SearchQueue
+from services.store.vectors.selection import Selected, Selections
 from services.store.vectors.similarity import Metric, Vectors
 from services.store.vectors.statistics import IndexStatistics
 from services.store.write_queue import QueueClosedError, WriteQueue
@@ -52,6 +53,8 @@ from services.store.writer import Writer
 
 #: How long a compaction waits for a graph to be built anew; beyond, that goes on in the background.
 _COMPACTION_SECONDS = 600.0
+#: Part of the memory for what filters found that is for lists of positions, the rest being for bitmaps.
+_SELECTIONS_PART = 4
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +118,9 @@ class Collection:
         self._index: VectorIndex | None = None
         self._searches = SearchQueue(self.find_nearest)
         self._builder: IndexBuilder | None = None
-        self._filter_index = FilterIndex(settings.filters.cache_bytes)
+        lists = settings.filters.cache_bytes // _SELECTIONS_PART
+        self._filter_index = FilterIndex(settings.filters.cache_bytes - lists)
+        self._selections = Selections(lists)
         try:
             self._files = Connections(folder, self._settings.indexing, self._filter_index, read_only=read_only)
             try:
@@ -189,7 +194,7 @@ class Collection:
         self._metrics.searched(len(searches))
 
         def read(tables: DocumentTables) -> list[list[Found]]:
-            selected = self._selected_positions(tables, searches[0].filter)
+            selected = self._narrowed(tables, searches[0].filter)
             pages: list[list[Found]] = [[]] * len(searches)
             by_wanted: dict[int, list[int]] = defaultdict(list)
             for number, search in enumerate(searches):
@@ -229,7 +234,9 @@ class Collection:
         order = selection.order
         if isinstance(order, VectorOrder):
             query = self._vector(order.query).reshape(1, -1)
-            selected = self._selected_positions(tables, selection.filter)
+            # Nothing is remembered of what a write under way sees, which may never be committed.
+            narrowed = selection.filter != EVERYTHING
+            selected = Selected(tables.positions_matching(selection.filter)) if narrowed else None
             return self._nearest(tables, query, skip + limit, selected)[0][skip:]
         assert isinstance(order, FieldOrder)
         most = order.max_candidates
@@ -238,17 +245,18 @@ class Collection:
         rows = tables.ordered(selection.filter, order.fields, skip=skip, limit=limit)
         return [(row, None) for row in rows]
 
-    @staticmethod
-    def _selected_positions(tables: DocumentTables, filter_: Filter) -> Positions | None:
+    def _narrowed(self, tables: DocumentTables, filter_: Filter) -> Selected | None:
         """Return the positions that searches are narrowed to; None for all."""
-        return None if filter_ == EVERYTHING else tables.positions_matching(filter_)
+        if filter_ == EVERYTHING:
+            return None
+        return self._selections.get(filter_, tables.last_write(), lambda: tables.positions_matching(filter_))
 
     def _nearest(
         self,
         tables: DocumentTables,
         queries: Vectors,
         limit: int,
-        selected: Positions | None = None,
+        selected: Selected | None = None,
         *,
         vectors: bool = True,
     ) -> list[list[_Near]]:
@@ -263,7 +271,7 @@ class Collection:
         return [near[:limit] for near in rows]
 
     def _search(
-        self, tables: DocumentTables, queries: Vectors, limit: int, selected: Positions | None = None
+        self, tables: DocumentTables, queries: Vectors, limit: int, selected: Selected | None = None
     ) -> list[Nearest]:
         assert self._index is not None
         return self._index.search(
@@ -474,7 +482,7 @@ class Collection:
 
     def filter_cache_bytes(self) -> int:
         """Return how many bytes what filters found lately takes."""
-        return self._filter_index.size
+        return self._filter_index.size + self._selections.size
 
     def compact_index(self) -> None:
         """Give memory back that the vector index does not need; a graph with tombstones is built anew."""

@@ -4,6 +4,7 @@ Everything here can be stopped between two portions, and done again after a cras
 is never the only copy of anything.
 """
 
+import dataclasses
 import threading
 import time
 import weakref
@@ -65,6 +66,8 @@ class IndexBuilder:
         self._random = np.random.default_rng()
         # The graph that is on disk, which may have been given up, and its slots and tombstones there.
         self._on_disk: _OnDisk = (None, 0, 0)
+        # Whether what was measured last is there too.
+        self._effort_on_disk = True
         # When memory may be asked for again after there was none.
         self._no_room_until = 0.0
         self._asked = False
@@ -80,8 +83,8 @@ class IndexBuilder:
         graph = self.index.graph
         if graph is None:
             return self.index.waiting > self.index.settings.exact_below
-        stale = self.index.effort.target not in (0.0, self.index.settings.target_recall)
-        return self.index.waiting > self.index.settings.tail or self._too_many_tombstones(graph) or stale
+        behind = self.index.waiting > self.index.settings.tail or self._too_many_tombstones(graph)
+        return behind or self._stale(self.index.effort)
 
     def ask_for_rebuild(self) -> None:
         """Have the graph built anew if it has any tombstone now, whatever their share."""
@@ -161,7 +164,13 @@ class IndexBuilder:
     def _unmeasured(self, graph: GraphIndex) -> bool:
         effort = self.index.effort
         grown = len(graph) > _MEASURE_GROWTH * effort.vectors
-        return effort.recall is None or grown or effort.target != self.index.settings.target_recall
+        return effort.recall is None or grown or self._stale(effort)
+
+    def _stale(self, effort: Effort) -> bool:
+        """Tell whether an effort was measured for another target, or by a version that measured less."""
+        return effort.recall is not None and (
+            effort.target != self.index.settings.target_recall or effort.among is None
+        )
 
     def _measure(self, graph: GraphIndex) -> None:
         """Measure what searches find, if possible for vectors not in the graph yet, and set their effort by it."""
@@ -171,7 +180,13 @@ class IndexBuilder:
             sample = self._own_sample(graph)
         if not len(sample):
             return
-        effort = least_effort(graph, sample, self._portions(graph), self.index.settings.target_recall)
+        target = self.index.settings.target_recall
+        self._effort_on_disk = False
+        effort = least_effort(graph, sample, self._portions(graph), target, self._random)
+        known = self.index.effort
+        if known.recall is not None and known.target == target and len(graph) <= _MEASURE_GROWTH * known.vectors:
+            # Only walks among selected ones were missing. How far to walk was found with vectors still outside.
+            effort = dataclasses.replace(known, among=effort.among)
         self.index.set_effort(graph, effort)
         log.info("recall measured", collection=self._name, recall=effort.recall, effort=effort.walk)
 
@@ -232,7 +247,7 @@ class IndexBuilder:
         if written is None or written() is not graph:
             slots = tombstones = 0
         changed = graph.slots - slots + graph.tombstones - tombstones
-        if changed < max(self.index.settings.snapshot_after, share * graph.slots):
+        if self._effort_on_disk and changed < max(self.index.settings.snapshot_after, share * graph.slots):
             return
         sequence, positions = self.index.live()
         if self.index.graph is not graph:
@@ -243,6 +258,7 @@ class IndexBuilder:
             log.warning("the graph could not be written to disk", collection=self._name, problem=str(problem))
             return
         self._on_disk = (weakref.ref(graph), graph.slots, int((positions == ABSENT).sum()))
+        self._effort_on_disk = True
 
     def remove_snapshot(self) -> None:
         """Have no graph on disk; where that fails the log says so."""

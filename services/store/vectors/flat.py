@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.store.vectors.places import ABSENT, Places, Positions, Slots
+from services.store.vectors.selection import Selected
 from services.store.vectors.similarity import Metric, Scores, Vectors, exact_scores
 
 #: Threads that one call to FAISS may use: the processors this process may run on.
@@ -123,15 +124,14 @@ class FlatIndex:
         self._rows = self._rows[: max(len(self), _FIRST_CAPACITY)].copy()
         self._places = Places(self._places.positions)
 
-    def search(self, queries: Vectors, limit: int, selected: Positions | None = None) -> list[Ranked]:
+    def search(self, queries: Vectors, limit: int, selected: Selected | None = None) -> list[Ranked]:
         """Return the `limit` nearest to each prepared query float32[q, d], among the selected positions.
 
-        Selected positions without a vector are passed over; none may be repeated.
+        Selected positions without a vector are passed over.
         """
         slots = None
         if selected is not None and len(self):
-            slots = self._places.slots_of(selected)
-            slots = slots[slots != ABSENT]
+            slots = self._selected_slots(selected)
         total = len(self) if slots is None else len(slots)
         if not total:
             return [NONE_RANKED] * len(queries)
@@ -141,6 +141,13 @@ class FlatIndex:
             self._ranked(query, wanted, limit, candidates, slots, total)
             for query, candidates in zip(queries, scanned, strict=True)
         ]
+
+    def _selected_slots(self, selected: Selected) -> Slots:
+        # By the shorter of both: most often few vectors wait here while much of the collection is selected.
+        if len(selected) > len(self):
+            return np.flatnonzero(selected.holds(self.positions)).astype(np.int32)
+        slots = self._places.slots_of(selected.positions)
+        return np.asarray(slots[slots != ABSENT])
 
     def _ranked(
         self,

@@ -4,7 +4,9 @@ The graph only grows. A vector that is removed becomes a tombstone: searches wal
 until the graph is built anew. How far a search walks is its effort (FAISS's `efSearch`).
 """
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import faiss as typed_faiss
 import numpy as np
@@ -13,20 +15,31 @@ import numpy.typing as npt
 from services.store.settings import IndexSettings
 from services.store.vectors.flat import MARGIN, nearest_of, threads_for
 from services.store.vectors.places import ABSENT, Places, Positions, Slots
+from services.store.vectors.selection import Selected
 from services.store.vectors.similarity import Metric, Vectors
 
 #: FAISS brings types for a part of what it has only.
 faiss: Any = typed_faiss
 _QUANTIZERS = {"float16": faiss.ScalarQuantizer.QT_fp16, "int8": faiss.ScalarQuantizer.QT_8bit}
-#: Where fewer of the selected vectors are met than this share of what was expected, they lie elsewhere than the
-#: query, and the walk goes further.
-_EXPECTED_SHARE = 0.5
+#: Where fewer of the selected vectors are met than this share of what was expected, they lie elsewhere than the query.
+_EXPECTED_SHARE = 0.7
+#: Walks that are taken before all selected vectors are compared: by their share of all, and by the share that was met.
+_WALKS = 2
+#: What a comparison costs in a walk, in those of a scan: neighbours lie anywhere. And in those of a scan for several
+#: queries, which reads each vector once for all of them.
+WALKED_COST, _WALKED_COST_OF_SEVERAL = 1.5, 3.0
+_SEVERAL = 4
 #: Candidates beyond those wanted where vectors are exact: what float32 cannot tell apart is then told by float64.
 _EXACT_MARGIN = 4
-#: Times the usual effort that a search among selected vectors takes: effort is measured without a selection.
-_AMONG_TIMES = 2
 #: Bytes that FAISS keeps for a vector beside its code and its links: level and offset.
 _BOOKKEEPING = 12
+
+
+class Walk(NamedTuple):
+    """How far to walk (FAISS's `efSearch`), and how many vectors that compares, about."""
+
+    steps: int
+    compared: int
 
 
 class GraphIndex:
@@ -42,7 +55,8 @@ class GraphIndex:
         else:
             graph = faiss.IndexHNSWSQ(dimension, _QUANTIZERS[settings.storage], settings.links, self._measure)
         graph.hnsw.efConstruction = settings.construction_effort
-        self._links = settings.links
+        self.links = settings.links
+        self.version = 0
         self._adopt(graph, Places(), np.empty(0, np.bool_))
 
     def _adopt(self, graph: Any, places: Places, live: npt.NDArray[np.bool_]) -> None:
@@ -53,17 +67,19 @@ class GraphIndex:
         self._tombstones = len(places) - int(live.sum())
         # Vectors that FAISS has room for: as others do, it doubles the room when it is full.
         self._room = len(places)
+        self.version += 1
 
     def restore(self, graph: Any, positions: Positions) -> None:
         """Become what a snapshot has: a graph, and the position int64[n] of each slot, `ABSENT` for a tombstone.
 
         Raises `ValueError` where it is another kind of graph than the settings ask for, or not of that size.
         """
-        wanted = (self.dimension, self._measure, type(self.faiss_index), self._code(), self._links)
+        wanted = (self.dimension, self._measure, type(self.faiss_index), self._code(), self.links)
         fresh = type(self).__new__(type(self))
-        fresh._links = graph.hnsw.nb_neighbors(1)
+        fresh.version = 0
+        fresh.links = graph.hnsw.nb_neighbors(1)
         fresh._adopt(graph, Places(positions), positions != ABSENT)
-        held = (graph.d, graph.metric_type, type(graph), fresh._code(), fresh._links)
+        held = (graph.d, graph.metric_type, type(graph), fresh._code(), fresh.links)
         if held != wanted or graph.ntotal != len(positions):
             raise ValueError(f"it holds {graph.ntotal} of {held} for {len(positions)} of {wanted}")
         graph.hnsw.efConstruction = self.faiss_index.hnsw.efConstruction
@@ -100,7 +116,7 @@ class GraphIndex:
 
     def growth_bytes(self, count: int) -> int:
         """Return how many bytes more adding so many vectors may take, what is copied meanwhile included."""
-        row = self._code() + 8 * self._links + _BOOKKEEPING
+        row = self._code() + 8 * self.links + _BOOKKEEPING
         return (count if self.slots + count <= self._room else self.slots + count) * row
 
     @property
@@ -136,6 +152,7 @@ class GraphIndex:
         if len(self._places) > len(self._live):
             self._live = np.concatenate([self._live, np.zeros(max(len(self._live), len(positions)), np.bool_)])
         self._live[slots] = True
+        self.version += 1
         self._bury(slots[~live])
 
     def remove(self, positions: Positions) -> None:
@@ -147,6 +164,7 @@ class GraphIndex:
         self._places.free(slots)
         self._live[slots] = False
         self._tombstones += len(slots)
+        self.version += 1
 
     # --- searching ---
 
@@ -155,51 +173,55 @@ class GraphIndex:
         bits = np.packbits(self._live[: self.slots], bitorder="little") if self._tombstones else None
         # What is removed takes up a share of the walk.
         wider = effort * self.slots // max(1, len(self))
-        return self._walk(queries, count, max(wider, count), bits)
+        return self.walk(queries, count, max(wider, count), bits)
 
     def slots_of(self, positions: Positions) -> Slots:
         """Return the slot int32[n] of each position, `ABSENT` where it has none."""
         return self._places.slots_of(positions)
 
-    def selected_slots(self, positions: Positions) -> Slots:
-        """Return the slots of those positions that have one."""
-        slots = self.slots_of(positions)
-        return np.asarray(slots[slots != ABSENT])
-
-    def search_among(self, queries: Vectors, count: int, effort: int, slots: Slots) -> list[npt.NDArray[np.int64]]:
+    def search_among(
+        self, queries: Vectors, count: int, walk_for: Callable[[float], Walk], selected: Selected
+    ) -> list[npt.NDArray[np.int64]]:
         """Return the selected slots int64[<= count] nearest to each prepared query float32[q, d].
 
-        A walk meets selected vectors as often as they are among all, so it has to go as much further; where that
-        costs more than comparing them all, they are. Both costs are counted in comparisons of vectors.
+        A walk goes as far as `walk_for` tells for the share of the vectors that is selected; where that costs more
+        than comparing all that are selected, they are. Near some queries fewer are selected than elsewhere: a walk that
+        meets too few of them is taken again, as far as the share it met asks for.
         """
-        share = len(slots) / max(1, self.slots)
-        effort = max(_AMONG_TIMES * effort, count)
-        wider = int(effort / max(share, 1e-9))
-        enough = _EXPECTED_SHARE * min(len(slots), effort)
         found: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)] * len(queries)
-        left = np.arange(len(queries))
-        bits: npt.NDArray[np.uint8] | None = None
-        while len(left) and wider * self._links < len(slots):
-            if bits is None:
-                bits = bitmap(slots, self.slots)
-            walked = self._walk(queries[left], effort, wider, bits)
+        slots = selected.slots_in(self)
+        left = np.arange(len(queries) if len(slots) else 0)
+        share = len(slots) / max(1, self.slots)
+        for _ in range(_WALKS):
+            walk = walk_for(share) if len(left) else None
+            cost = _WALKED_COST_OF_SEVERAL if len(left) >= _SEVERAL else WALKED_COST
+            if walk is None or cost * walk.compared >= len(slots):
+                break
+            enough = max(count, math.ceil(_EXPECTED_SHARE * walk.compared * share))
+            walked = self.walk(queries[left], enough, walk.steps, selected.bits_in(self))
             met = np.count_nonzero(walked != ABSENT, axis=1)
             for query, near, size in zip(left.tolist(), walked, met.tolist(), strict=True):
                 found[query] = near[: min(count, size)]
-            left = left[met < enough]
-            wider *= 4
+            few = met < min(enough, len(slots))
+            if few.any():
+                share = max(1, int(met[few].min())) / walk.compared
+            left = left[few]
         if len(left):
             compared = self._compare(queries[left], count, slots)
             for query, near in zip(left.tolist(), compared, strict=True):
                 found[query] = near
         return found
 
-    def _walk(
-        self, queries: Vectors, count: int, effort: int, bits: npt.NDArray[np.uint8] | None
+    def walk(
+        self, queries: Vectors, count: int, steps: int, bits: npt.NDArray[np.uint8] | None
     ) -> npt.NDArray[np.int64]:
+        """Return the slots int64[q, count] that a walk of so many steps finds, among those whose bits are set.
+
+        `ABSENT` fills the rest. `count` does not make the walk longer.
+        """
         faiss.omp_set_num_threads(threads_for(len(queries)))
         selector = None if bits is None else faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-        parameters = faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
+        parameters = faiss.SearchParametersHNSW(efSearch=steps, sel=selector)
         _, found = self.faiss_index.search(np.ascontiguousarray(queries), count, params=parameters)
         return np.asarray(found)
 
@@ -219,10 +241,3 @@ class GraphIndex:
         codes = faiss.rev_swig_ptr(self._vectors.codes.data(), self.slots * self._code())
         chosen = np.ascontiguousarray(np.asarray(codes).reshape(self.slots, -1)[slots])
         return np.asarray(self._vectors.sa_decode(chosen))
-
-
-def bitmap(slots: Slots, count: int) -> npt.NDArray[np.uint8]:
-    """Return bits uint8[ceil(count / 8)], least significant first, that are set for some of `count` slots."""
-    chosen = np.zeros(count, np.bool_)
-    chosen[slots] = True
-    return np.packbits(chosen, bitorder="little")

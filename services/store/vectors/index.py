@@ -23,6 +23,7 @@ from services.store.vectors.flat import NONE_RANKED, FlatIndex, Ranked, ranked, 
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.places import ABSENT, Positions
 from services.store.vectors.recall import NEAREST, Effort
+from services.store.vectors.selection import Selected
 from services.store.vectors.similarity import Metric, Vectors, exact_scores, exact_scores_of_each, prepare, similarity
 from services.store.vectors.statistics import IndexStatistics
 
@@ -98,9 +99,9 @@ class VectorIndex:
     # --- searching ---
 
     def search(
-        self, queries: Vectors, limit: int, stored: StoredVectors, selected: Positions | None = None
+        self, queries: Vectors, limit: int, stored: StoredVectors, selected: Selected | None = None
     ) -> list[Nearest]:
-        """Return the `limit` nearest to each query float32[q, d], among the selected positions, which never repeat.
+        """Return the `limit` nearest to each query float32[q, d], among the selected positions.
 
         Selected positions without a vector are passed over. `stored` is asked where the graph keeps rounded vectors.
         """
@@ -143,17 +144,17 @@ class VectorIndex:
         return ranked(positions, exact_scores(query, rows, self.metric)) if len(positions) else NONE_RANKED
 
     def _candidates(
-        self, graph: GraphIndex, queries: Vectors, limit: int, selected: Positions | None
+        self, graph: GraphIndex, queries: Vectors, limit: int, selected: Selected | None
     ) -> list[npt.NDArray[np.int64]]:
         """Return the slots of the graph's vectors that may be among the nearest to each query."""
-        effort = self._effort.walk + _EFFORT_PER_MORE * max(0, limit - NEAREST)
         count = limit + graph.more_than(limit)
+        effort = self._effort
         if selected is None:
-            return [slots[slots != ABSENT] for slots in graph.search(queries, count, effort)]
-        among = graph.selected_slots(selected)
-        if not len(among):
-            return [np.empty(0, np.int64)] * len(queries)
-        return graph.search_among(queries, count, effort, among)
+            steps = effort.walk + _EFFORT_PER_MORE * max(0, limit - NEAREST)
+            return [slots[slots != ABSENT] for slots in graph.search(queries, count, steps)]
+        # To find twice as many among all is to find as many among half of them.
+        part = NEAREST / max(NEAREST, limit)
+        return graph.search_among(queries, count, lambda share: effort.walk_among(share * part, graph.links), selected)
 
     def _nearest(self, found: Sequence[Ranked]) -> list[Nearest]:
         """Return what each query found with similarities, which are computed together."""

@@ -19,7 +19,7 @@ import numpy as np
 from services.runtime.durability import sync
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.places import Positions
-from services.store.vectors.recall import Effort
+from services.store.vectors.recall import Among, Effort
 
 #: FAISS brings types for a part of what it has only.
 faiss: Any = typed_faiss
@@ -48,6 +48,7 @@ class _Manifest(msgspec.Struct, frozen=True):
     recall: float | None
     measured_vectors: int
     target: float
+    among: tuple[Among, ...] | None = None
 
 
 class Snapshot(NamedTuple):
@@ -82,6 +83,7 @@ def write_snapshot(folder: Path, graph: GraphIndex, positions: Positions, snapsh
             snapshot.effort.recall,
             snapshot.effort.vectors,
             snapshot.effort.target,
+            snapshot.effort.among,
         )
         with _Output(temporary) as output:
             output.write(msgspec.json.encode(manifest))
@@ -116,7 +118,7 @@ def read_snapshot(folder: Path, graph: GraphIndex) -> tuple[Snapshot, Positions]
         graph.restore(faiss.read_index(str(folder / manifest.graph.name)), positions)
     except (OSError, ValueError, RuntimeError, msgspec.DecodeError) as problem:
         raise SnapshotError(f"{folder / _MANIFEST}: {problem}") from problem
-    effort = Effort(manifest.walk, manifest.recall, manifest.measured_vectors, manifest.target)
+    effort = Effort(manifest.walk, manifest.recall, manifest.measured_vectors, manifest.target, manifest.among)
     return Snapshot(manifest.sequence, effort), positions
 
 

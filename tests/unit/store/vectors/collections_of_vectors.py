@@ -13,6 +13,7 @@ from services.store.vectors.builder import IndexBuilder
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.index import IndexChange, Nearest, VectorIndex
 from services.store.vectors.places import Positions
+from services.store.vectors.selection import Selected
 from services.store.vectors.similarity import Metric, Vectors
 from services.store.vectors.snapshot import read_snapshot
 
@@ -76,7 +77,7 @@ class Model:
 
     def search(self, queries: Vectors, limit: int, selected: Positions | None = None) -> list[Nearest]:
         """Search the index."""
-        return self.index.search(queries, limit, self.stored, selected)
+        return self.index.search(queries, limit, self.stored, None if selected is None else Selected(selected))
 
     def stored(self, positions: Positions) -> tuple[Positions, Vectors]:
         """Return vectors as the documents have them."""

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.store.vectors.flat import FlatIndex
+from services.store.vectors.selection import Selected
 from services.store.vectors.similarity import Metric, prepare, similarity
 
 METRICS = st.sampled_from(list(Metric))
@@ -39,7 +40,7 @@ def put(index: FlatIndex, vectors: dict[int, Any]) -> None:
 def search(index: FlatIndex, query: Any, limit: int, selected: Any = None) -> list[tuple[int, float]]:
     """Return positions and similarities of the nearest to one query."""
     queries = prepare(np.array([query], np.float32), index.metric)
-    (found,) = index.search(queries, limit, selected)
+    (found,) = index.search(queries, limit, None if selected is None else Selected(selected))
     return list(zip(found.positions.tolist(), similarity(found.scores, index.metric).tolist(), strict=True))
 
 
@@ -102,7 +103,7 @@ def test_queries_together_find_what_each_finds_alone(metric: Metric, chosen: int
     index = FlatIndex(16, metric)
     put(index, dict(enumerate(random.standard_normal((1400, 16)), start=1)))
     queries = prepare(random.standard_normal((40, 16)).astype(np.float32), metric)
-    selected = random.permutation(1400)[:chosen] + 1 if chosen else None
+    selected = Selected(np.sort(random.permutation(1400)[:chosen]) + 1) if chosen else None
 
     together = index.search(queries, 10, selected)
 

@@ -13,7 +13,7 @@ import pytest
 from services.store.settings import IndexSettings
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.places import ABSENT
-from services.store.vectors.recall import Effort
+from services.store.vectors.recall import Among, Effort
 from services.store.vectors.similarity import Metric, prepare
 from services.store.vectors.snapshot import (
     Snapshot,
@@ -24,7 +24,7 @@ from services.store.vectors.snapshot import (
 )
 from tests.unit.store.vectors.collections_of_vectors import clustered
 
-SAID = Snapshot(17, Effort(48, 0.99, 600, 0.97))
+SAID = Snapshot(17, Effort(48, 0.99, 600, 0.97, (Among(0.5, 96, 1300), Among(0.1, 256, 2500))))
 
 
 def graph(**changes: Any) -> GraphIndex:
