@@ -120,6 +120,7 @@ class AccessFollower:
         """
         seconds = self._settings.start_seconds
         last: DataApiError | None = None
+        log.info("waiting for the store", seconds=seconds)
         try:
             async with asyncio.timeout(seconds):
                 while True:
@@ -127,7 +128,7 @@ class AccessFollower:
                         await self.refresh()
                     except DataApiError as problem:
                         last = problem
-                        self._report("store", "waiting for the store", problem)
+                        self._report("store", "the store does not answer yet", problem)
                         await asyncio.sleep(self._settings.poll_seconds)
                     else:
                         self._reported.discard("store")

@@ -111,16 +111,17 @@ class Warming:
             self._thread.join()
 
     def _run(self, collections: list[Named]) -> None:
-        opened, began = 0, time.monotonic()
+        opened, taken, working = 0, 0.0, 0.0
         for collection in collections:
-            if opened == self._most or self._stopped.is_set():
+            # A stop ends the rest.
+            if opened == self._most or self._stopped.wait(taken):
                 break
-            if not self._fits(collection):
-                continue
             start = time.monotonic()
-            opened += self._open(collection)
-            self._stopped.wait(time.monotonic() - start)
-        log.info("collections opened", collections=opened, seconds=round(time.monotonic() - began, 3))
+            if self._fits(collection):
+                opened += self._open(collection)
+            taken = time.monotonic() - start
+            working += taken
+        log.info("collections opened", collections=opened, milliseconds=round(working * 1000, 1))
 
     def _fits(self, collection: Named) -> bool:
         # Its vectors, which are what is kept in memory, are in its file; while they are read it may be twice as much.
