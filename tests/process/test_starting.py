@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -38,6 +40,21 @@ def ready(port: int) -> bool:
         except ConnectionRefusedError:
             return False
         return connection.getresponse().status == 200
+
+
+@pytest.mark.parametrize(
+    ("module", "unused"),
+    [
+        ("services.cli.up", "grpc"),
+        ("services.store.server", "cryptography"),
+        ("services.gateway.server", "cryptography"),
+        ("services.embedder.server", "botocore"),
+        ("services.embedder.server", "cryptography.x509"),
+    ],
+)
+def test_what_a_start_does_not_need_is_not_imported(module: str, unused: str) -> None:
+    script = f"import sys, {module}; sys.exit({unused!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
 
 
 def test_a_gateway_waits_for_a_store_that_starts_after_it(tmp_path: Path) -> None:
