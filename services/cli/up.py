@@ -9,9 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
 import typer
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.cli.options import Database, DataDir, Domain, Http, Limit, LogLevel, NoAuth, Region, Token, read_limits
 from services.runtime.addresses import check_free, socket_address, split_host_port
@@ -82,8 +80,6 @@ def _children(
                 **({"ORRERY_NO_AUTH": "true"} if token is None else {"ORRERY_TOKEN": token}),
             },
             without=("ORRERY_MASTER_KEY", "ORRERY_TOKEN", "ORRERY_NO_AUTH"),
-            # It asks the store for its keyspaces before it serves, and waits for it no longer than for any answer.
-            after=("store",),
         ),
     ]
 
@@ -98,6 +94,10 @@ async def _supervise(children: list[Child], ready: str) -> None:
 
 def _rpc_health(address: str) -> Callable[[], Awaitable[bool]]:
     async def healthy() -> bool:
+        # Imported here: by the first check the services have been started, and do not wait for it.
+        import grpc
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
         async with grpc.aio.insecure_channel(address) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             try:

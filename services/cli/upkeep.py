@@ -37,7 +37,7 @@ def stats(
 ) -> None:
     """Show documents, vectors, index, memory, disk and state of collections, without opening any.
 
-    A collection that was not used since the start is "not opened": its vectors are not in memory, and not counted.
+    A collection that was not opened since the start is "not opened": its vectors are not in memory, and not counted.
     """
     running = running_store(data_dir, store)
     if collection is None:

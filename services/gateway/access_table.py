@@ -14,7 +14,7 @@ from orrery.store.v1 import access_pb2, access_pb2_grpc
 from services.gateway.rates import Bucket
 from services.gateway.remote import embedder_remote, store_remote
 from services.gateway.settings import AccessSettings
-from services.runtime.errors import DataApiError
+from services.runtime.errors import ConfigurationError, DataApiError
 from services.runtime.roles import Role
 
 _ROLES = {access_pb2.ROLE_READ: Role.READ, access_pb2.ROLE_WRITE: Role.WRITE, access_pb2.ROLE_ADMIN: Role.ADMIN}
@@ -112,6 +112,33 @@ class AccessFollower:
         """How many seconds longer than allowed the store has not answered; 0 where it has."""
         unheard = time.monotonic() - self._answered
         return unheard if unheard > self._settings.stale_seconds else 0.0
+
+    async def begin(self) -> None:
+        """Have the table for the first time; a store that is still starting is waited for.
+
+        Raises `ConfigurationError` where it does not answer within `access.start_seconds`.
+        """
+        seconds = self._settings.start_seconds
+        last: DataApiError | None = None
+        log.info("waiting for the store", seconds=seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    try:
+                        await self.refresh()
+                    except DataApiError as problem:
+                        last = problem
+                        self._report("store", "the store does not answer yet", problem)
+                        await asyncio.sleep(self._settings.poll_seconds)
+                    else:
+                        self._reported.discard("store")
+                        return
+        except TimeoutError:
+            said = f": {last.message}" if last else ""
+            raise ConfigurationError(
+                f"the store did not answer within {seconds:g} s of the gateway's start{said}. Start it, or see whether "
+                "--store (ORRERY_STORE) is where it listens"
+            ) from None
 
     async def refresh(self) -> None:
         """Have the table as it is now. Raises `DataApiError` where the store does not answer."""

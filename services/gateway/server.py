@@ -5,8 +5,9 @@ import atexit
 import os
 import signal
 import sys
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 from orrery.store.v1 import store_pb2
@@ -100,7 +101,9 @@ async def _serve(settings: GatewaySettings) -> None:
             forget=storage.forget_database,
             create_default=lambda: _ensure_default_keyspace(storage, settings.database),
         )
-        await follower.refresh()
+        if not await _unless_stopped(follower.begin(), stop):
+            log.info("stopped")
+            return
         if settings.database not in follower.table.dropping:
             await _ensure_default_keyspace(storage, settings.database)
         following = asyncio.create_task(follower.follow())
@@ -124,6 +127,18 @@ async def _serve(settings: GatewaySettings) -> None:
         following.cancel()
         await audit.settle()
         log.info("stopped")
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Do some work, and tell whether it was done; not where `stop` is set before. Raises what the work raises."""
+    done, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((done, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if done.done():
+        await done
+        return True
+    done.cancel()
+    return False
 
 
 async def _ensure_default_keyspace(storage: Storage, database: str) -> None:

@@ -34,6 +34,8 @@ class HttpSettings(Section, frozen=True):
 class AccessSettings(Section, frozen=True):
     """How the gateway learns which databases and tokens there are."""
 
+    start_seconds: PositiveFloat = 60.0
+    """How long the gateway waits for the store at its start, before it serves anything."""
     poll_seconds: PositiveFloat = 1.0
     """How often the store is asked for changes: a revoked token is refused after this time at the latest."""
     stale_seconds: PositiveFloat = 300.0

@@ -136,12 +136,13 @@ def serve_threaded(
     register: Callable[[grpc.Server], None],
     service_names: tuple[str, ...],
     *,
+    on_serving: Callable[[], None],
     on_stop: Callable[[], None],
     interceptors: Sequence[grpc.ServerInterceptor],
     security: RpcSecurity = _ALONE,
     grace_seconds: float = GRACE_SECONDS,
 ) -> None:
-    """Serve RPCs on threads until SIGTERM or SIGINT, then drain and call `on_stop`.
+    """Serve RPCs on threads, call `on_serving`, go on until SIGTERM or SIGINT, then drain and call `on_stop`.
 
     `interceptors` come first come first, one that answers errors among them. What they give no pool of its own
     runs on a few threads.
@@ -173,6 +174,7 @@ def serve_threaded(
     if probed is not None:
         probed.start()
     _log_serving(address, security)
+    on_serving()
     stop.wait()
     checks.enter_graceful_shutdown()
     if not address.startswith("unix:"):

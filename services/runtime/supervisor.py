@@ -20,8 +20,8 @@ log = structlog.get_logger(__name__)
 class Child:
     """A service to run: `python ARGUMENTS...` with these environment variables beside the inherited ones.
 
-    `without` names inherited variables it does not get. `healthy` tells whether it answers. `after` names children
-    before it that have to be healthy before it is started the first time.
+    `without` names inherited variables it does not get. `healthy` tells whether it answers. All children are started at
+    once: one that needs another waits for it.
     """
 
     name: str
@@ -29,7 +29,6 @@ class Child:
     healthy: Callable[[], Awaitable[bool]]
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     without: Sequence[str] = ()
-    after: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +71,11 @@ class Supervisor:
         Raises `StartError` when a child ends before it is healthy, or does not become healthy in time; the others
         are stopped first.
         """
-        keepers: list[asyncio.Task[None]] = []
+        keepers = [asyncio.create_task(self._keep(child)) for child in self.children]
         try:
-            pending = {child.name: child for child in self.children}
+            # They start their processes before the first of these checks, whose imports take a while.
+            await asyncio.sleep(0)
             for child in self.children:
-                for name in child.after:
-                    if name in pending:
-                        await self._until_healthy(pending.pop(name))
-                keepers.append(asyncio.create_task(self._keep(child)))
-            for child in pending.values():
                 await self._until_healthy(child)
             if not self._stopping.is_set():
                 on_ready()

@@ -17,8 +17,6 @@ from typing import Self, cast
 
 import grpc
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from services.runtime.errors import ConfigurationError
 
@@ -45,6 +43,10 @@ class Certificates:
 
         Raises `ValueError` for what is no certificate, has ended, or does not fit the key.
         """
+        # Imported here: services without certificates, as `orrery up` runs them, start sooner.
+        from cryptography import x509
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
         certificate = x509.load_pem_x509_certificates(self.chain)[0]
         if self.authority:
             x509.load_pem_x509_certificates(self.authority)

@@ -92,7 +92,8 @@ class _Written(Generic[Result]):
 class Collection:
     """A collection that is open. Safe to use from many threads: one writes at a time, readers never wait.
 
-    After `remove`, every call raises `COLLECTION_CHANGED`.
+    After `remove`, every call raises `COLLECTION_CHANGED`. `check` is called while the collection is being opened, and
+    what it raises gives that up.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Collection:
         read_only: bool = False,
         budget: MemoryBudget = UNLIMITED,
         metrics: StoreMetrics | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.entry = entry
         self.keyspace = keyspace
@@ -124,7 +126,7 @@ class Collection:
         try:
             self._files = Connections(folder, self._settings.indexing, self._filter_index, read_only=read_only)
             try:
-                self._load(read_only=read_only)
+                self._load(check, read_only=read_only)
             except BaseException:
                 self._files.close()
                 raise
@@ -134,8 +136,8 @@ class Collection:
         self._queue = WriteQueue(self._files.file, self._committed, self._tables.forget_paths, self._metrics.committed)
         self._wake_background()
 
-    def _load(self, *, read_only: bool) -> None:
-        """Read what is kept in memory. Raises `UNAVAILABLE_DATABASE` where it does not fit."""
+    def _load(self, check: Callable[[], None], *, read_only: bool) -> None:
+        """Read what is kept in memory. Raises `UNAVAILABLE_DATABASE` where it does not fit, and what `check` raises."""
         tables, vector = self._files.writer, self._settings.vector
         if vector is None:
             self._documents = tables.count(EVERYTHING, -1)
@@ -144,7 +146,7 @@ class Collection:
         # The index grows by doubling, so it may come to have twice what it needs.
         size = 2 * 4 * vector.dimension * tables.count(EVERYTHING, -1)
         with self._budget.reserve(size, f"opening {name}", reading=True):
-            opened = recovered_index(self._folder, tables, vector, self._index_settings, name)
+            opened = recovered_index(self._folder, tables, vector, self._index_settings, name, check)
         self._documents, self._index = opened.documents, opened.index
         if not read_only:
             self._builder = IndexBuilder(opened.index, self._folder, self._stored_vectors, self._reserve, name)

@@ -20,6 +20,7 @@ from services.store.memory import MemoryBudget
 from services.store.metrics import CollectionMetrics, StoreMetrics
 from services.store.settings import Settings
 from services.store.vectors.background import Background
+from services.store.warming import Named, Uses, Warming
 
 _COLLECTIONS = "collections"
 #: Which of a collection's sizes a file counts for; the others are `other_bytes`, shared memory is on no disk.
@@ -55,6 +56,9 @@ class Engine:
         self._problems: dict[str, str] = {}
         self._lock = threading.Lock()
         self._operation = threading.Lock()
+        self._closing = threading.Event()
+        self._uses = Uses(data_dir / _COLLECTIONS, read_only=self._read_only)
+        self._warming = Warming(self, settings.warming)
         self.metrics.registry.register(CollectionMetrics(self, settings.metrics.collections))
         self._remove_leftovers()
 
@@ -62,7 +66,26 @@ class Engine:
         """Return a collection, opened. Raises what `Catalog.collection` raises, `CORRUPTED_COLLECTION_SCHEMA`."""
         entry = self.catalog.collection(database, keyspace, name, uid)
         opening = self._open.get(entry.uid)
-        return self._opened(database, keyspace, entry) if opening is None else opening.result()
+        found = self._opened(database, keyspace, entry) if opening is None else opening.result()
+        self._uses.note(entry.uid)
+        return found
+
+    def open(self, collection: Named) -> None:
+        """Open a collection before it is used. Raises what `collection` raises."""
+        entry = self.catalog.collection(collection.database, collection.keyspace, collection.name, collection.uid)
+        if entry.uid not in self._open:
+            self._opened(collection.database, collection.keyspace, entry)
+
+    def warm(self) -> None:
+        """Begin to open the collections that were used last, in the background, as many as settings say."""
+        self._warming.start(
+            self._uses.latest_first(
+                Named(database, keyspace, entry.name, entry.uid)
+                for database in self.catalog.databases()
+                for keyspace, entries in self.catalog.contents(database).items()
+                for entry in entries
+            )
+        )
 
     def _opened(self, database: str, keyspace: str, entry: CollectionEntry) -> Collection:
         """Open a collection, or wait for whoever is opening it."""
@@ -85,6 +108,7 @@ class Engine:
                         read_only=self._read_only,
                         budget=self.budget,
                         metrics=self.metrics,
+                        check=self._check_open,
                     )
                 )
                 self._problems.pop(entry.uid, None)
@@ -94,6 +118,12 @@ class Engine:
                     self._problems[entry.uid] = str(problem)
                 opening.set_exception(problem)
         return opening.result()
+
+    def _check_open(self) -> None:
+        """Raise `UNAVAILABLE_DATABASE` once the engine is being closed."""
+        if self._closing.is_set():
+            advice = "Nothing was done; send the request again."
+            raise DataApiError("UNAVAILABLE_DATABASE", problem="it is being stopped", advice=advice)
 
     def drop_collection(self, database: str, keyspace: str, name: str) -> None:
         """Drop a collection with all its documents; a missing one is no error. Raises `UNKNOWN_KEYSPACE`."""
@@ -176,13 +206,20 @@ class Engine:
             wait(opening)
 
     def close(self) -> None:
-        """Close every file and give the data directory free, after the backup or restore under way."""
+        """Close every file and give the data directory free, after the backup or restore under way.
+
+        A collection that is being opened is given up.
+        """
+        self._warming.stop()
         self._operation.acquire(timeout=_OPERATION_SECONDS)
+        self._closing.set()
+        self._warming.join()
         with self._lock:
-            openings, self._open = list(self._open.values()), {}
-        for opening in openings:
+            openings, self._open = self._open, {}
+        for uid, opening in openings.items():
             if opening.exception() is None:
                 opening.result().close()
+                self._uses.keep(uid)
         self._background.close()
         self.catalog.close()
         os.close(self._lock_file)
@@ -191,6 +228,7 @@ class Engine:
         with self._lock:
             opening = self._open.pop(uid, None)
             self._problems.pop(uid, None)
+        self._uses.forget(uid)
         if opening is not None and opening.exception() is None:
             opening.result().remove()
         else:

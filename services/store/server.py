@@ -103,6 +103,7 @@ def run(settings: StoreSettings) -> None:
         (SERVICE_NAME, OPERATIONS_NAME, ACCESS_NAME),
         interceptors=interceptors,
         security=settings.security,
+        on_serving=engine.warm,
         on_stop=engine.close,
     )
 

@@ -51,6 +51,15 @@ class MemorySettings(Section, frozen=True):
     """Share of the machine's memory, where `bytes` says nothing."""
 
 
+class WarmingSettings(Section, frozen=True):
+    """Which collections are opened after a start, before anybody asks for them: those that were used last."""
+
+    collections: NotNegative = 16
+    """How many, at most; 0 opens none, and each is opened by its first use."""
+    memory_share: Share = 0.5
+    """Share of the memory that the store may use; none is opened that would take it past that."""
+
+
 class AdmissionSettings(Section, frozen=True):
     """How many calls are taken on at a time, half of them reads and half of them writes."""
 
@@ -99,6 +108,7 @@ class Settings(Section, frozen=True):
     index: IndexSettings = IndexSettings()
     filters: FilterSettings = FilterSettings()
     memory: MemorySettings = MemorySettings()
+    warming: WarmingSettings = WarmingSettings()
     admission: AdmissionSettings = AdmissionSettings()
     requests: RequestSettings = RequestSettings()
     metrics: MetricsSettings = MetricsSettings()

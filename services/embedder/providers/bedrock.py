@@ -7,10 +7,6 @@ Facts: the provider's user guide on Titan text embeddings (`inputText`, `dimensi
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-
 from services.embedder.providers.wire import Answer, EmbeddingModel, Unsigned, to_vectors, tokens_at, vectors_at
 from services.embedder.secret import Secret
 
@@ -34,6 +30,11 @@ def authorise(model: EmbeddingModel, request: Unsigned, keys: Mapping[str, Secre
     """Return the headers that sign a request, made now: they hold for some minutes."""
     if ACCESS_ID not in keys or SECRET_KEY not in keys:
         return {}
+    # Imported here: it takes longer than most of what an embedder imports, and few sign requests.
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
     signed = AWSRequest("POST", request.url, dict(request.headers), request.body)
     credentials = Credentials(keys[ACCESS_ID].reveal(), keys[SECRET_KEY].reveal())
     SigV4Auth(credentials, SERVICE, str(model.parameters.get(REGION, ""))).add_auth(signed)

@@ -9,6 +9,7 @@ truth, and the graph can be built from them.
 import contextlib
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -98,10 +99,13 @@ def write_snapshot(folder: Path, graph: GraphIndex, positions: Positions, snapsh
     _remove_others(folder, {_MANIFEST, graph_path.name, positions_path.name})
 
 
-def read_snapshot(folder: Path, graph: GraphIndex) -> tuple[Snapshot, Positions] | None:
+def read_snapshot(
+    folder: Path, graph: GraphIndex, check: Callable[[], None] = lambda: None
+) -> tuple[Snapshot, Positions] | None:
     """Fill an empty graph with the snapshot of a folder; return what it says and the positions, None without one.
 
-    Raises `SnapshotError` for one that is damaged or of another kind; the graph is empty then.
+    Raises `SnapshotError` for one that is damaged or of another kind, and what `check` raises, which is called between
+    blocks; the graph is empty then.
     """
     try:
         manifest = _read_manifest(folder)
@@ -112,7 +116,7 @@ def read_snapshot(folder: Path, graph: GraphIndex) -> tuple[Snapshot, Positions]
         if manifest.collection != folder.name:
             raise SnapshotError(f"{folder / _MANIFEST} is of another collection, {manifest.collection!r}")
         for file in (manifest.graph, manifest.positions):
-            if _described(folder / file.name) != file:
+            if _described(folder / file.name, check) != file:
                 raise SnapshotError(f"{folder / file.name} is not what was written there")
         positions = np.fromfile(folder / manifest.positions.name, "<i8").astype(np.int64)
         graph.restore(faiss.read_index(str(folder / manifest.graph.name)), positions)
@@ -189,11 +193,13 @@ def _generation(path: Path) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _described(path: Path) -> _File:
+def _described(path: Path, check: Callable[[], None]) -> _File:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+    block = memoryview(bytearray(_BLOCK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            check()
+            digest.update(block[:count])
         return _File(path.name, file.tell(), digest.hexdigest())
 
 

@@ -200,3 +200,18 @@ def test_files_named_like_those_of_a_snapshot_do_no_harm(tmp_path: Path) -> None
     (tmp_path / "vectors.old.graph").write_bytes(b"")
     write(tmp_path, filled())
     assert read_snapshot(tmp_path, graph()) is not None
+
+
+def test_reading_one_can_be_given_up(tmp_path: Path) -> None:
+    class GivenUpError(Exception):
+        pass
+
+    def give_up() -> None:
+        raise GivenUpError
+
+    write(tmp_path, filled())
+    read = graph()
+
+    with pytest.raises(GivenUpError):
+        read_snapshot(tmp_path, read, give_up)
+    assert read.slots == 0
