@@ -4,6 +4,7 @@ The graph only grows. A vector that is removed becomes a tombstone: searches wal
 until the graph is built anew. How far a search walks is its effort (FAISS's `efSearch`).
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ WALKED_COST, _WALKED_COST_OF_SEVERAL = 1.5, 3.0
 _SEVERAL = 4
 #: Candidates beyond those wanted where vectors are exact: what float32 cannot tell apart is then told by float64.
 _EXACT_MARGIN = 4
+#: Numbers for the states of all graphs.
+_VERSIONS = itertools.count()
 #: Bytes that FAISS keeps for a vector beside its code and its links: level and offset.
 _BOOKKEEPING = 12
 
@@ -56,7 +59,6 @@ class GraphIndex:
             graph = faiss.IndexHNSWSQ(dimension, _QUANTIZERS[settings.storage], settings.links, self._measure)
         graph.hnsw.efConstruction = settings.construction_effort
         self.links = settings.links
-        self.version = 0
         self._adopt(graph, Places(), np.empty(0, np.bool_))
 
     def _adopt(self, graph: Any, places: Places, live: npt.NDArray[np.bool_]) -> None:
@@ -67,7 +69,8 @@ class GraphIndex:
         self._tombstones = len(places) - int(live.sum())
         # Vectors that FAISS has room for: as others do, it doubles the room when it is full.
         self._room = len(places)
-        self.version += 1
+        #: Another number for every state of every graph: for what is derived from where vectors are in it.
+        self.version = next(_VERSIONS)
 
     def restore(self, graph: Any, positions: Positions) -> None:
         """Become what a snapshot has: a graph, and the position int64[n] of each slot, `ABSENT` for a tombstone.
@@ -76,7 +79,6 @@ class GraphIndex:
         """
         wanted = (self.dimension, self._measure, type(self.faiss_index), self._code(), self.links)
         fresh = type(self).__new__(type(self))
-        fresh.version = 0
         fresh.links = graph.hnsw.nb_neighbors(1)
         fresh._adopt(graph, Places(positions), positions != ABSENT)
         held = (graph.d, graph.metric_type, type(graph), fresh._code(), fresh.links)
@@ -152,7 +154,7 @@ class GraphIndex:
         if len(self._places) > len(self._live):
             self._live = np.concatenate([self._live, np.zeros(max(len(self._live), len(positions)), np.bool_)])
         self._live[slots] = True
-        self.version += 1
+        self.version = next(_VERSIONS)
         self._bury(slots[~live])
 
     def remove(self, positions: Positions) -> None:
@@ -164,7 +166,7 @@ class GraphIndex:
         self._places.free(slots)
         self._live[slots] = False
         self._tombstones += len(slots)
-        self.version += 1
+        self.version = next(_VERSIONS)
 
     # --- searching ---
 

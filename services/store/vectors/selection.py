@@ -24,9 +24,9 @@ class Selected:
 
     def __init__(self, positions: Positions) -> None:
         self.positions = positions
-        # The graph, by its version, that the slots are of.
-        self._slots: tuple[GraphIndex, int, Slots] | None = None
-        self._bits: tuple[GraphIndex, int, npt.NDArray[np.uint8]] | None = None
+        # With the version of the graph that they are of; not with the graph, which would live as long.
+        self._slots: tuple[int, Slots] | None = None
+        self._bits: tuple[int, npt.NDArray[np.uint8]] | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -46,18 +46,18 @@ class Selected:
     def slots_in(self, graph: GraphIndex) -> Slots:
         """Return the slots int32[<= n] of those positions that a graph has, ascending."""
         known = self._slots
-        if known is None or known[0] is not graph or known[1] != graph.version:
+        if known is None or known[0] != graph.version:
             slots = graph.slots_of(self.positions)
             # In the order in which their vectors lie in memory.
-            known = self._slots = (graph, graph.version, np.sort(slots[slots != ABSENT]))
-        return known[2]
+            known = self._slots = (graph.version, np.sort(slots[slots != ABSENT]))
+        return known[1]
 
     def bits_in(self, graph: GraphIndex) -> npt.NDArray[np.uint8]:
         """Return a bit for each slot of a graph, least significant first, that is set where it is selected."""
         known = self._bits
-        if known is None or known[0] is not graph or known[1] != graph.version:
-            known = self._bits = (graph, graph.version, bitmap(self.slots_in(graph), graph.slots))
-        return known[2]
+        if known is None or known[0] != graph.version:
+            known = self._bits = (graph.version, bitmap(self.slots_in(graph), graph.slots))
+        return known[1]
 
 
 def bitmap(slots: Slots, count: int) -> npt.NDArray[np.uint8]:
