@@ -1,4 +1,4 @@
-"""The gateway's audit log: what it has on disk, and what it leaves out where there are too many refusals."""
+"""What the audit log of the gateway has on disk, and what it leaves out where there are too many refusals."""
 
 import asyncio
 import json
