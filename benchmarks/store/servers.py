@@ -152,9 +152,9 @@ class PostgresServer(Server):
 
     name = "pgvector"
     settings = (
-        "HNSW with m = 16 and ef_construction = 64, built after each load with maintenance_work_mem = 1GB; "
+        "HNSW with m = 16 and ef_construction = 64, built after each load with maintenance_work_mem = 4GB; "
         "`hnsw.ef_search` as little as reaches the recall; `hnsw.iterative_scan = relaxed_order` and an index on the "
-        "category for filters; vectors stored plain; shared_buffers = 1GB; fsync and synchronous_commit on, as by "
+        "category for filters; vectors stored plain; shared_buffers = 4GB; fsync and synchronous_commit on, as by "
         "default; loads by binary COPY; a Unix socket; psycopg's prepared statements in the binary form"
     )
     efforts = (10, 20, 40, 60, 80, 120, 160, 240, 400)
@@ -184,7 +184,7 @@ class PostgresServer(Server):
 
     def _launch(self, effort: float | None) -> subprocess.Popen[str]:
         # Clients say for themselves how hard is to be searched.
-        options = ("listen_addresses=", "shared_buffers=1GB", "max_connections=200")
+        options = ("listen_addresses=", "shared_buffers=4GB", "max_connections=200")
         command = [self._program("postgres"), "-D", str(self._data), "-k", str(self._data)]
         return self._processes.start(
             self.name, [*command, *(part for option in options for part in ("-c", option))], user=self._user

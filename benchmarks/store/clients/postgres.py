@@ -26,7 +26,7 @@ Float32 = NDArray[np.float32]
 _COPY_BEGIN = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _COPY_END = struct.pack(">h", -1)
 _JSONB_VERSION = b"\1"
-_MAINTENANCE_MEMORY = "1GB"
+_MAINTENANCE_MEMORY = "4GB"
 
 
 class Postgres(Client):
