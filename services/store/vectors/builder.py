@@ -4,7 +4,6 @@ Everything here can be stopped between two portions, and done again after a cras
 is never the only copy of anything.
 """
 
-import dataclasses
 import threading
 import time
 import weakref
@@ -19,7 +18,7 @@ from services.store.vectors.flat import CORES
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.index import StoredVectors, VectorIndex
 from services.store.vectors.places import ABSENT, Positions
-from services.store.vectors.recall import SAMPLE, Effort, Sample, least_effort
+from services.store.vectors.recall import SAMPLE, Effort, measured
 from services.store.vectors.similarity import Vectors, prepare
 from services.store.vectors.snapshot import Snapshot, remove_snapshot, write_snapshot
 
@@ -32,6 +31,8 @@ _LATELY_SECONDS = 0.5
 _READ, _TRAINING = 4_096, 16_384
 #: Growth, or share of tombstones, after which recall is measured again.
 _MEASURE_GROWTH = 1.3
+#: Vectors that recall is measured with, at least.
+_LEAST_SAMPLE = 32
 #: Share of a graph that changed after which it is written to disk.
 _SNAPSHOT_SHARE = 0.2
 #: The same when the collection is closed, where time is short but a later start gains.
@@ -66,8 +67,6 @@ class IndexBuilder:
         self._random = np.random.default_rng()
         # The graph that is on disk, which may have been given up, and its slots and tombstones there.
         self._on_disk: _OnDisk = (None, 0, 0)
-        # Whether what was measured last is there too.
-        self._effort_on_disk = True
         # When memory may be asked for again after there was none.
         self._no_room_until = 0.0
         self._asked = False
@@ -83,8 +82,7 @@ class IndexBuilder:
         graph = self.index.graph
         if graph is None:
             return self.index.waiting > self.index.settings.exact_below
-        behind = self.index.waiting > self.index.settings.tail or self._too_many_tombstones(graph)
-        return behind or self._stale(self.index.effort)
+        return self.index.waiting > self.index.settings.tail or self._too_many_tombstones(graph)
 
     def ask_for_rebuild(self) -> None:
         """Have the graph built anew if it has any tombstone now, whatever their share."""
@@ -136,8 +134,7 @@ class IndexBuilder:
             if self._stopped.is_set() or self.index.graph is not graph:
                 return
             self._move(min(self._portion, left - SAMPLE))
-        if self._unmeasured(graph):
-            self._measure(graph)
+        self._measure(graph)
         self._move(self.index.waiting)
 
     def _move(self, count: int) -> None:
@@ -161,40 +158,17 @@ class IndexBuilder:
 
     # --- recall ---
 
-    def _unmeasured(self, graph: GraphIndex) -> bool:
-        effort = self.index.effort
-        grown = len(graph) > _MEASURE_GROWTH * effort.vectors
-        return effort.recall is None or grown or self._stale(effort)
-
-    def _stale(self, effort: Effort) -> bool:
-        """Tell whether an effort was measured for another target, or by a version that measured less."""
-        return effort.recall is not None and (
-            effort.target != self.index.settings.target_recall or effort.among is None
-        )
-
     def _measure(self, graph: GraphIndex) -> None:
-        """Measure what searches find, if possible for vectors not in the graph yet, and set their effort by it."""
-        vectors = self.index.sample(SAMPLE)
-        sample = Sample(vectors, np.full(len(vectors), ABSENT, np.int64))
-        if len(sample) < SAMPLE // 2:
-            sample = self._own_sample(graph)
-        if not len(sample):
-            return
-        target = self.index.settings.target_recall
-        self._effort_on_disk = False
-        effort = least_effort(graph, sample, self._portions(graph), target, self._random)
+        """Measure what searches find, with vectors that are not in the graph yet, if it has grown since."""
         known = self.index.effort
-        if known.recall is not None and known.target == target and len(graph) <= _MEASURE_GROWTH * known.vectors:
-            # Only walks among selected ones were missing. How far to walk was found with vectors still outside.
-            effort = dataclasses.replace(known, among=effort.among)
+        vectors = self.index.sample(SAMPLE)
+        grown = known.recall is None or len(graph) > _MEASURE_GROWTH * known.vectors
+        if not grown or len(vectors) < _LEAST_SAMPLE or not len(graph):
+            return
+        curves = measured(graph, vectors, self._portions(graph), self._random)
+        effort = Effort(curves, len(graph), self.index.settings.target_recall)
         self.index.set_effort(graph, effort)
         log.info("recall measured", collection=self._name, recall=effort.recall, effort=effort.walk)
-
-    def _own_sample(self, graph: GraphIndex) -> Sample:
-        """Return vectors of a graph, drawn at random."""
-        held = np.flatnonzero(graph.positions != ABSENT)
-        slots = np.sort(self._random.choice(held, min(SAMPLE, len(held)), replace=False)).astype(np.int32)
-        return Sample(graph.rows_near(slots), graph.positions[slots].copy())
 
     def _portions(self, graph: GraphIndex) -> Iterator[tuple[Positions, Vectors]]:
         """Yield the vectors of a graph, prepared and exact, with their positions."""
@@ -247,7 +221,7 @@ class IndexBuilder:
         if written is None or written() is not graph:
             slots = tombstones = 0
         changed = graph.slots - slots + graph.tombstones - tombstones
-        if self._effort_on_disk and changed < max(self.index.settings.snapshot_after, share * graph.slots):
+        if changed < max(self.index.settings.snapshot_after, share * graph.slots):
             return
         sequence, positions = self.index.live()
         if self.index.graph is not graph:
@@ -258,7 +232,6 @@ class IndexBuilder:
             log.warning("the graph could not be written to disk", collection=self._name, problem=str(problem))
             return
         self._on_disk = (weakref.ref(graph), graph.slots, int((positions == ABSENT).sum()))
-        self._effort_on_disk = True
 
     def remove_snapshot(self) -> None:
         """Have no graph on disk; where that fails the log says so."""

@@ -264,7 +264,8 @@ class VectorIndex:
     def begin(self, graph: GraphIndex, effort: Effort, sequence: int = 0) -> None:
         """Search a graph beside the tail: an empty one, or what a snapshot has of the writes up to `sequence`."""
         with self._graph_lock.writing(), self._lock.writing():
-            self._graph, self._effort = graph, effort
+            # The recall that is asked for may be another than when the snapshot was written.
+            self._graph, self._effort = graph, effort.aimed_at(self.settings.target_recall)
             self._sequence = max(self._sequence, sequence)
 
     def set_effort(self, graph: GraphIndex, effort: Effort) -> None:

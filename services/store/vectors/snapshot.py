@@ -20,12 +20,12 @@ import numpy as np
 from services.runtime.durability import sync
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.places import Positions
-from services.store.vectors.recall import Among, Effort
+from services.store.vectors.recall import Curve, Effort
 
 #: FAISS brings types for a part of what it has only.
 faiss: Any = typed_faiss
 _MANIFEST = "vectors.json"
-_VERSION = 2
+_VERSION = 3
 _BLOCK = 4 * 1024 * 1024
 
 
@@ -45,11 +45,9 @@ class _Manifest(msgspec.Struct, frozen=True):
     sequence: int
     graph: _File
     positions: _File
-    walk: int
-    recall: float | None
+    curves: tuple[Curve, ...]
     measured_vectors: int
     target: float
-    among: tuple[Among, ...] | None = None
 
 
 class Snapshot(NamedTuple):
@@ -80,11 +78,9 @@ def write_snapshot(folder: Path, graph: GraphIndex, positions: Positions, snapsh
             snapshot.sequence,
             graph_file,
             output.described(),
-            snapshot.effort.walk,
-            snapshot.effort.recall,
+            snapshot.effort.curves,
             snapshot.effort.vectors,
             snapshot.effort.target,
-            snapshot.effort.among,
         )
         with _Output(temporary) as output:
             output.write(msgspec.json.encode(manifest))
@@ -122,7 +118,7 @@ def read_snapshot(
         graph.restore(faiss.read_index(str(folder / manifest.graph.name)), positions)
     except (OSError, ValueError, RuntimeError, msgspec.DecodeError) as problem:
         raise SnapshotError(f"{folder / _MANIFEST}: {problem}") from problem
-    effort = Effort(manifest.walk, manifest.recall, manifest.measured_vectors, manifest.target, manifest.among)
+    effort = Effort(manifest.curves, manifest.measured_vectors, manifest.target)
     return Snapshot(manifest.sequence, effort), positions
 
 

@@ -17,7 +17,7 @@ from services.store.vectors.builder import IndexBuilder
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.index import Nearest, VectorIndex
 from services.store.vectors.places import Positions
-from services.store.vectors.recall import Sample, least_effort
+from services.store.vectors.recall import Effort, measured
 from services.store.vectors.similarity import Metric, Vectors
 from services.store.vectors.snapshot import read_snapshot
 from tests.unit.store.vectors.collections_of_vectors import Model, changed, clustered
@@ -294,21 +294,6 @@ def test_without_memory_for_a_second_graph_the_old_one_stays() -> None:
     assert len(model.search(clustered(1, 16), 10)[0].positions) == 10
 
 
-def test_another_target_of_recall_is_measured_for_after_the_next_start() -> None:
-    model = Model(32, Metric.COSINE, IndexSettings(exact_below=1000, links=4, construction_effort=8, target_recall=0.7))
-    model.change(dict(enumerate(clustered(6000, 32), start=1)))
-    model.builder.work()
-    least = model.index.statistics().search_effort
-    model.settings = IndexSettings(exact_below=1000, links=4, construction_effort=8, target_recall=0.99)
-
-    model.reopen()
-    assert model.builder.due()
-    model.builder.work()
-
-    assert model.index.statistics().search_effort > least
-    assert not model.builder.due()
-
-
 def test_the_graph_is_made_by_the_settings(tmp_path: Path) -> None:
     sizes = {}
     for storage in ("float32", "float16", "int8"):
@@ -327,10 +312,10 @@ def test_what_is_deleted_while_recall_is_measured_does_not_count_as_missed() -> 
     graph = model.index.graph
     assert graph is not None
     rows = np.asarray(graph.exact_rows)
-    sample = Sample(rows[:50].copy(), graph.positions[:50].copy())
 
     def portions() -> Iterator[tuple[Positions, Vectors]]:
         yield graph.positions.copy(), rows
         model.change({}, set(range(1, 1001)))
 
-    assert least_effort(graph, sample, portions(), 0.98, np.random.default_rng(1)).recall == pytest.approx(1, abs=0.02)
+    curves = measured(graph, rows[:50].copy(), portions(), np.random.default_rng(1))
+    assert Effort(curves, 2000, 0.98).recall == pytest.approx(1, abs=0.02)

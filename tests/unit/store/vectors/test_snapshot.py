@@ -13,7 +13,7 @@ import pytest
 from services.store.settings import IndexSettings
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.places import ABSENT
-from services.store.vectors.recall import Among, Effort
+from services.store.vectors.recall import Curve, Effort, Step
 from services.store.vectors.similarity import Metric, prepare
 from services.store.vectors.snapshot import (
     Snapshot,
@@ -24,7 +24,8 @@ from services.store.vectors.snapshot import (
 )
 from tests.unit.store.vectors.collections_of_vectors import clustered
 
-SAID = Snapshot(17, Effort(48, 0.99, 600, 0.97, (Among(0.5, 96, 1300), Among(0.1, 256, 2500))))
+CURVES = (Curve(1.0, (Step(48, 0.98, 700), Step(64, 0.99, 900))), Curve(0.5, (Step(96, 0.99, 1300),)))
+SAID = Snapshot(17, Effort(CURVES, 600, 0.97))
 
 
 def graph(**changes: Any) -> GraphIndex:
@@ -122,7 +123,7 @@ def test_one_of_another_format_is_not_used(tmp_path: Path) -> None:
     content = msgspec.json.decode(manifest.read_bytes())
     manifest.write_bytes(msgspec.json.encode({**content, "version": 1}))
 
-    with pytest.raises(SnapshotError, match="format version 1, not 2"):
+    with pytest.raises(SnapshotError, match="format version 1, not 3"):
         read_snapshot(tmp_path, graph())
 
 
