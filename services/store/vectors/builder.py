@@ -29,7 +29,7 @@ _HOLD_SEARCHED, _HOLD_IDLE = 0.005, 0.1
 _LATELY_SECONDS = 0.5
 #: Vectors that are read at a time where all are looked at, and that int8 learns the range of values from.
 _READ, _TRAINING = 4_096, 16_384
-#: Growth, or share of tombstones, after which recall is measured again.
+#: Growth after which recall is measured again.
 _MEASURE_GROWTH = 1.3
 #: Vectors that recall is measured with, at least.
 _LEAST_SAMPLE = 32
@@ -161,10 +161,10 @@ class IndexBuilder:
     def _measure(self, graph: GraphIndex) -> None:
         """Measure what searches find, with vectors that are not in the graph yet, if it has grown since."""
         known = self.index.effort
-        vectors = self.index.sample(SAMPLE)
         grown = known.recall is None or len(graph) > _MEASURE_GROWTH * known.vectors
-        if not grown or len(vectors) < _LEAST_SAMPLE or not len(graph):
+        if not grown or not len(graph) or self.index.waiting < _LEAST_SAMPLE:
             return
+        vectors = self.index.sample(SAMPLE)
         curves = measured(graph, vectors, self._portions(graph), self._random)
         effort = Effort(curves, len(graph), self.index.settings.target_recall)
         self.index.set_effort(graph, effort)

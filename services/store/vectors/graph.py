@@ -154,7 +154,6 @@ class GraphIndex:
         if len(self._places) > len(self._live):
             self._live = np.concatenate([self._live, np.zeros(max(len(self._live), len(positions)), np.bool_)])
         self._live[slots] = True
-        self.version = next(_VERSIONS)
         self._bury(slots[~live])
 
     def remove(self, positions: Positions) -> None:
@@ -163,6 +162,7 @@ class GraphIndex:
         self._bury(slots[slots != ABSENT])
 
     def _bury(self, slots: Slots) -> None:
+        """Turn some slots, or none, into tombstones; whatever changed which vectors there are ends here."""
         self._places.free(slots)
         self._live[slots] = False
         self._tombstones += len(slots)
@@ -195,9 +195,11 @@ class GraphIndex:
         left = np.arange(len(queries) if len(slots) else 0)
         share = len(slots) / max(1, self.slots)
         for _ in range(_WALKS):
-            walk = walk_for(share) if len(left) else None
+            if not len(left):
+                break
+            walk = walk_for(share)
             cost = _WALKED_COST_OF_SEVERAL if len(left) >= _SEVERAL else WALKED_COST
-            if walk is None or cost * walk.compared >= len(slots):
+            if cost * walk.compared >= len(slots):
                 break
             enough = max(count, math.ceil(_EXPECTED_SHARE * walk.compared * share))
             walked = self.walk(queries[left], enough, walk.steps, selected.bits_in(self))

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, takewhile
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from services.store.vectors.flat import nearest_rows
 from services.store.vectors.graph import WALKED_COST, GraphIndex, Walk
-from services.store.vectors.places import ABSENT, Positions
+from services.store.vectors.places import ABSENT, Positions, Slots
 from services.store.vectors.selection import bitmap
 from services.store.vectors.similarity import Metric, Scores, Vectors, exact_scores_of_each
 
@@ -71,9 +71,13 @@ class Effort:
         reached = None if everything is None else everything.least(self.target) or everything.steps[-1]
         object.__setattr__(self, "all", reached)
         demanded = 1 - _MISSED_AMONG * (1 - self.target)
-        steps = ((curve.share, curve.least(demanded)) for curve in self.curves[1:])
-        enough = takewhile(lambda one: one[1] is not None, steps)
-        object.__setattr__(self, "among", tuple((share, step) for share, step in enough if step is not None))
+        among: list[tuple[float, Step]] = []
+        for curve in self.curves[1:]:
+            step = curve.least(demanded)
+            if step is None:
+                break
+            among.append((curve.share, step))
+        object.__setattr__(self, "among", tuple(among))
 
     @property
     def walk(self) -> int:
@@ -115,10 +119,10 @@ def _between(first: float, second: float, part: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is asked: prepared vectors float32[s, d] in the selected slots bool[slots], and the true nearest of each."""
+    """What is asked: prepared vectors float32[s, d] in the `selected` slots int32[n], and the true nearest of each."""
 
     vectors: Vectors
-    selection: npt.NDArray[np.bool_]
+    selected: Slots
     truth: list[Positions]
 
 
@@ -137,7 +141,8 @@ def measured(
     curves: list[Curve] = []
     efforts: Sequence[int] = EFFORTS
     for share, selection, truth in zip(SHARES, selections, truths, strict=True):
-        curve = Curve(share, tuple(_steps(graph, _Question(vectors, selection, truth), share, efforts)))
+        selected = np.flatnonzero(selection & (graph.positions != ABSENT)).astype(np.int32)
+        curve = Curve(share, tuple(_steps(graph, _Question(vectors, selected, truth), share, efforts)))
         if not curve.steps:
             break
         curves.append(curve)
@@ -148,8 +153,9 @@ def measured(
 
 
 def _steps(graph: GraphIndex, question: _Question, share: float, efforts: Sequence[int]) -> Iterator[Step]:
+    bits = bitmap(question.selected, graph.slots)
     for effort in efforts:
-        step = _step(graph, question, effort)
+        step = _step(graph, question, bits, effort)
         if share < 1 and WALKED_COST * step.compared >= share * graph.slots:
             return
         yield step
@@ -198,11 +204,10 @@ class _Best:
         return _Best(np.take_along_axis(names, order, 1), np.take_along_axis(scores, order, 1))
 
 
-def _step(graph: GraphIndex, question: _Question, effort: int) -> Step:
-    """Return what an effort finds."""
-    selected = np.flatnonzero(question.selection & (graph.positions != ABSENT)).astype(np.int32)
+def _step(graph: GraphIndex, question: _Question, bits: npt.NDArray[np.uint8], effort: int) -> Step:
+    """Return what an effort finds among the slots whose bits are set."""
     count = min(_COUNTED, max(1, graph.slots))
-    walked = graph.walk(question.vectors, count, effort, bitmap(selected, graph.slots))
+    walked = graph.walk(question.vectors, count, effort, bits)
     met = np.count_nonzero(walked != ABSENT, axis=1).mean()
     hits = wanted = 0
     # As searches do, which compare some candidates more than they are asked for by the exact vectors.
@@ -212,4 +217,4 @@ def _step(graph: GraphIndex, question: _Question, effort: int) -> Step:
         wanted += len(true)
         found = graph.positions[row[row != ABSENT]]
         hits += len(np.intersect1d(found if graph.exact_rows is None else found[:NEAREST], true))
-    return Step(effort, hits / max(1, wanted), math.ceil(met * graph.slots / max(1, len(selected))))
+    return Step(effort, hits / max(1, wanted), math.ceil(met * graph.slots / max(1, len(question.selected))))
