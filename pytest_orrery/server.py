@@ -119,7 +119,9 @@ class OrreryServer:
         command = [sys.executable, "-m", "services.cli", "up", "--data-dir", str(self.data_dir), "--http", address]
         # Its standard input closes when this process ends, however it does, and then the server ends too.
         variables = {**_LIFELINE, "ORRERY_TOKEN": self.token}
-        with self.log_file.open("wb") as log:
+        self.log_file.write_bytes(b"")
+        # Appended to, so that a line which a test adds of its own is not overwritten by the server's next one.
+        with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command line
                 [*command, *self._arguments],
                 env=self._variables(variables),

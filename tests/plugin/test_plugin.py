@@ -111,6 +111,9 @@ def test_earlier_ones_are_gone(orrery_server):
 def test_that_fails(orrery_server, orrery_database):
     with orrery_server.log_file.open("a") as log:
         log.write("said during the test\\n")
+    # Two lines of the server's own after it.
+    with orrery_server.database():
+        pass
     raise AssertionError
 """
     )
