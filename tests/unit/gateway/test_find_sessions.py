@@ -28,6 +28,7 @@ class Store(store_pb2_grpc.StoreServiceServicer):
         self.refuses = False
         self.hangs_up: int | None = None
         self.ids: list[str] = []
+        self.asked = asyncio.Event()
 
     async def FindDocuments(  # noqa: N802 - the contract's name
         self, request: pb.FindDocumentsRequest, context: Any
@@ -53,6 +54,7 @@ class Store(store_pb2_grpc.StoreServiceServicer):
                 return
             answered += 1
             self.in_turn += 1
+            self.asked.set()
             self.ids.append(call.metadata["x-request-id"])
             if call.WhichOneof("call") == "together":
                 yield pb.FindDocumentsInTurnResponse(together=self._together(call.together))
@@ -178,8 +180,7 @@ def test_an_answer_that_takes_too_long_is_a_timeout_and_the_next_call_has_anothe
 def test_a_caller_that_gives_up_takes_its_stream_along(run: Run) -> None:
     async def scenario(store: Store, sessions: FindSessions) -> None:
         call = asyncio.create_task(find(sessions, SLOW))
-        while not store.in_turn:
-            await asyncio.sleep(0.01)
+        await store.asked.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call

@@ -11,9 +11,9 @@ import pytest
 from orrery.store.v1 import access_pb2
 from orrery.store.v1 import store_pb2 as pb
 
+from services.runtime.rpc_observation import CallObserver
 from services.store.access import Access
 from services.store.access_service import AccessServicer
-from services.runtime.rpc_observation import CallObserver
 from services.store.engine import Engine
 from services.store.find_sessions import FindSessions
 from services.store.service import StoreServicer

@@ -1,5 +1,6 @@
 """Streams of finds over gRPC: each call is answered as it is by itself, and the stream ends when the store stops."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterator
@@ -49,10 +50,8 @@ class Caller:
 
     def ended(self) -> grpc.StatusCode:
         """Wait for the end of the stream and return how it ended."""
-        try:
+        with contextlib.suppress(grpc.RpcError):
             assert list(self.stream) == []
-        except grpc.RpcError:
-            pass
         code: grpc.StatusCode = self.stream.code()
         return code
 
