@@ -45,7 +45,7 @@ class AnsweringChannel:
         inserted = pb.InsertDocumentsResponse(outcomes=[pb.INSERT_OUTCOME_INSERTED] * INSERTED)
         self._answers: Mapping[str, Any] = {
             "GetCollection": collection,
-            "FindDocuments": found,
+            "FindDocumentsInTurn": pb.FindDocumentsInTurnResponse(found=found),
             "InsertDocuments": inserted,
         }
 
@@ -58,7 +58,29 @@ class AnsweringChannel:
 
         return call
 
-    unary_stream = stream_unary = stream_stream = unary_unary
+    unary_stream = stream_unary = unary_unary
+
+    def stream_stream(self, method: str, *_: Any, **__: Any) -> Callable[[], "AnsweringStream"]:
+        """Return what opens a stream of calls."""
+        return lambda: AnsweringStream(self._answers[method.rpartition("/")[2]])
+
+
+class AnsweringStream:
+    """In the place of a gRPC stream: whatever is written, there is the same answer to read."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    async def write(self, _: Any) -> None:
+        """Take a call."""
+
+    async def read(self) -> Any:
+        """Return the answer."""
+        return self._answer
+
+    def done(self) -> bool:
+        """Tell whether the stream has ended, which it never does."""
+        return False
 
 
 def application() -> Application:

@@ -10,6 +10,7 @@ import msgspec
 from orrery.store.v1 import store_pb2, store_pb2_grpc
 
 from services.gateway.collection import Collection, decode_options
+from services.gateway.find_sessions import FindSessions
 from services.gateway.gathering import FindGathering
 from services.gateway.remote import store_remote
 from services.runtime.errors import DataApiError
@@ -45,7 +46,7 @@ class Storage:
     def __init__(self, channel: grpc.aio.Channel, timeout_seconds: float) -> None:
         self.rpc = store_pb2_grpc.StoreServiceStub(channel)
         self.remote = store_remote(timeout_seconds)
-        self.finds = FindGathering(self.rpc, self.remote)
+        self.finds = FindGathering(FindSessions(self.rpc), self.remote)
         self._collections: OrderedDict[tuple[str, str, str], Collection] = OrderedDict()
 
     async def collection(self, database: str, keyspace: str, name: str) -> Collection:

@@ -80,7 +80,7 @@ class Lane(futures.ThreadPoolExecutor):
 
 
 class Admission(Interceptor):
-    """Sends each call of one request to its lane, or refuses it. `lanes` tells the lane by the method's full name.
+    """Sends each call to its lane, or refuses it. `lanes` tells the lane by the method's full name.
 
     Methods without a lane (health checks, reflection) run in the server's own pool and are never refused. A call
     whose deadline passed while it waited, or that was cancelled, is dropped.
@@ -94,7 +94,7 @@ class Admission(Interceptor):
     def around(self, method: str, handler: Any) -> Any:
         """Choose where a call runs."""
         lane = self._lanes.get(method)
-        if lane is None or handler.request_streaming:
+        if lane is None:
             return handler
         if lane.full:
             # Counted by the one thread that hands out calls.

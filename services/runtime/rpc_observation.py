@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +29,7 @@ _OTHERS = "/grpc."
 
 log = structlog.get_logger(__name__)
 
+Metadata = Iterable[tuple[str, str | bytes]]
 Describe = Callable[[Any], dict[str, Attribute | None]]
 
 
@@ -46,12 +47,11 @@ class CallObserver:
     slow_lines: LineRate = field(default_factory=LineRate)
 
     @contextmanager
-    def watching(self, method: str, request: Any, context: Any) -> Iterator[None]:
-        """Bind the request's id while an RPC is answered, and note how that ends.
+    def watching(self, method: str, request: Any, metadata: Metadata) -> Iterator[None]:
+        """Bind the request's id, from the metadata, while an RPC is answered, and note how that ends.
 
         An exception that nobody foresaw is logged here, where the id is bound, and comes out as the error to answer.
         """
-        metadata = context.invocation_metadata() or ()
         REQUEST_ID.set(received_ids(metadata))
         code, started = "OK", time.perf_counter()
         name = method.rpartition("/")[2]
@@ -102,13 +102,13 @@ class ObservingInterceptor(Interceptor):
                 return handler
 
             def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-                with observer.watching(method, request, context):
+                with observer.watching(method, request, context.invocation_metadata() or ()):
                     yield from handler.unary_stream(request, context)
 
             return with_behaviour(handler, stream)
 
         def call(request: Any, context: grpc.ServicerContext) -> Any:
-            with observer.watching(method, request, context):
+            with observer.watching(method, request, context.invocation_metadata() or ()):
                 return handler.unary_unary(request, context)
 
         return with_behaviour(handler, call)
@@ -130,14 +130,14 @@ class AsyncObservingInterceptor(AsyncInterceptor):
                 return handler
 
             async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-                with observer.watching(method, request, context):
+                with observer.watching(method, request, context.invocation_metadata() or ()):
                     async for response in handler.unary_stream(request, context):
                         yield response
 
             return with_behaviour(handler, stream)
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            with observer.watching(method, request, context):
+            with observer.watching(method, request, context.invocation_metadata() or ()):
                 return await handler.unary_unary(request, context)
 
         return with_behaviour(handler, call)

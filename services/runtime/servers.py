@@ -137,6 +137,7 @@ def serve_threaded(
     service_names: tuple[str, ...],
     *,
     on_serving: Callable[[], None],
+    on_stopping: Callable[[], None] = lambda: None,
     on_stop: Callable[[], None],
     interceptors: Sequence[grpc.ServerInterceptor],
     security: RpcSecurity = _ALONE,
@@ -144,8 +145,8 @@ def serve_threaded(
 ) -> None:
     """Serve RPCs on threads, call `on_serving`, go on until SIGTERM or SIGINT, then drain and call `on_stop`.
 
-    `interceptors` come first come first, one that answers errors among them. What they give no pool of its own
-    runs on a few threads.
+    `on_stopping` comes before the draining: it ends streams that callers would go on with. `interceptors` come first
+    come first, one that answers errors among them. What they give no pool of its own runs on a few threads.
 
     Raises `ValueError` for an address that is open to the network without TLS, `RuntimeError` when it cannot be bound.
     """
@@ -179,6 +180,7 @@ def serve_threaded(
     checks.enter_graceful_shutdown()
     if not address.startswith("unix:"):
         time.sleep(_NOTICE_SECONDS)
+    on_stopping()
     server.stop(grace_seconds).wait()
     if probed is not None:
         probed.stop(None).wait()

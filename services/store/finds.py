@@ -22,11 +22,18 @@ _Shared = tuple[str, str, str, str, int]
 _Placed = tuple[int, NearestSearch]
 
 
-def find(engine: Engine, request: pb.FindDocumentsRequest) -> pb.FindDocumentsResponse:
-    """Answer one find."""
-    response = pb.FindDocumentsResponse()
-    _find(engine, request, response)
-    return response
+def find(engine: Engine, request: pb.FindDocumentsRequest, response: pb.FindDocumentsResponse) -> None:
+    """Write the answer of one find into its response."""
+    found, next_after = _collection(engine, request.collection).find(
+        messages.read_selection(request.filter, request.sort),
+        messages.read_projection(request.projection),
+        skip=request.skip,
+        limit=max(1, request.limit),
+        after=request.after,
+    )
+    _fill(response, found)
+    if next_after is not None:
+        response.next_after = next_after
 
 
 def stream(engine: Engine, request: pb.StreamDocumentsRequest, most: int) -> Iterator[pb.StreamDocumentsResponse]:
@@ -42,9 +49,10 @@ def stream(engine: Engine, request: pb.StreamDocumentsRequest, most: int) -> Ite
         yield response
 
 
-def find_together(engine: Engine, requests: Sequence[pb.FindDocumentsRequest]) -> pb.FindDocumentsTogetherResponse:
-    """Answer several finds; one that fails does not keep the others from their answers."""
-    response = pb.FindDocumentsTogetherResponse()
+def find_together(
+    engine: Engine, requests: Sequence[pb.FindDocumentsRequest], response: pb.FindDocumentsTogetherResponse
+) -> None:
+    """Write the answers of several finds into a response; one that fails does not keep the others from theirs."""
     outcomes = [response.outcomes.add() for _ in requests]
     shared: dict[_Shared, list[_Placed]] = defaultdict(list)
     alone: list[int] = []
@@ -67,7 +75,6 @@ def find_together(engine: Engine, requests: Sequence[pb.FindDocumentsRequest]) -
             _fill(outcomes[number].found, page)
     for number in alone:
         _answer(engine, requests[number], outcomes[number])
-    return response
 
 
 def _collection(engine: Engine, name: pb.CollectionRef) -> Collection:
@@ -86,19 +93,6 @@ def _search(request: pb.FindDocumentsRequest) -> NearestSearch | None:
     return NearestSearch(filter_, VectorOrder(request.sort.vector), projection, request.skip, max(1, request.limit))
 
 
-def _find(engine: Engine, request: pb.FindDocumentsRequest, response: pb.FindDocumentsResponse) -> None:
-    found, next_after = _collection(engine, request.collection).find(
-        messages.read_selection(request.filter, request.sort),
-        messages.read_projection(request.projection),
-        skip=request.skip,
-        limit=max(1, request.limit),
-        after=request.after,
-    )
-    _fill(response, found)
-    if next_after is not None:
-        response.next_after = next_after
-
-
 def _fill(response: pb.FindDocumentsResponse | pb.StreamDocumentsResponse, page: Iterable[Found]) -> None:
     response.SetInParent()
     for found in page:
@@ -108,7 +102,7 @@ def _fill(response: pb.FindDocumentsResponse | pb.StreamDocumentsResponse, page:
 def _answer(engine: Engine, request: pb.FindDocumentsRequest, outcome: pb.FindOutcome) -> None:
     """Write into an outcome what a find is answered alone, or its error."""
     try:
-        _find(engine, request, outcome.found)
+        find(engine, request, outcome.found)
         return
     except DataApiError as error:
         problem = error

@@ -27,6 +27,7 @@ from services.runtime.traces import Attribute
 from services.store.access import Access
 from services.store.access_service import AccessServicer
 from services.store.engine import Engine
+from services.store.find_sessions import FindSessions
 from services.store.metrics import LaneMetrics
 from services.store.operations import OperationsServicer
 from services.store.requests import RequestLimits
@@ -43,6 +44,8 @@ _SMALL_THREADS = 4
 METRICS_VARIABLE = "ORRERY_STORE_METRICS"
 #: Streams of documents at a time.
 _STREAMS = 8
+#: Streams of finds at a time: a gateway has two, which mostly wait.
+_SESSIONS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +93,11 @@ def run(settings: StoreSettings) -> None:
         ObservingInterceptor(observer),
         RequestLimits(settings.settings.requests),
     ]
+    sessions = FindSessions(engine, observer)
     serve_metrics(settings.metrics, METRICS_VARIABLE, engine.metrics.registry)
 
     def register(server: grpc.Server) -> None:
-        store_pb2_grpc.add_StoreServiceServicer_to_server(StoreServicer(engine), server)
+        store_pb2_grpc.add_StoreServiceServicer_to_server(StoreServicer(engine, sessions), server)
         operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsServicer(engine), server)
         access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(Access(engine)), server)
 
@@ -104,6 +108,7 @@ def run(settings: StoreSettings) -> None:
         interceptors=interceptors,
         security=settings.security,
         on_serving=engine.warm,
+        on_stopping=sessions.end,
         on_stop=engine.close,
     )
 
@@ -114,12 +119,12 @@ def admission_lanes(settings: AdmissionSettings) -> Mapping[str, Lane]:
     reads, writes = Lane("reads", running, waiting), Lane("writes", running, waiting)
     small = Lane("small", _SMALL_THREADS, settings.waiting)
     # Whoever reads a stream slowly keeps its thread.
-    streams = Lane("streams", _STREAMS, 0)
+    streams, sessions = Lane("streams", _STREAMS, 0), Lane("sessions", _SESSIONS, 0)
     lanes = {}
     for method in store_pb2.DESCRIPTOR.services_by_name["StoreService"].methods:
         lane = small if method.name in _SMALL else reads if method.name in _READS else writes
         if method.server_streaming:
-            lane = streams
+            lane = sessions if method.client_streaming else streams
         lanes[f"/{SERVICE_NAME}/{method.name}"] = lane
     return lanes
 

@@ -11,6 +11,7 @@ from services.store import finds, messages
 from services.store.changes import InsertOutcome
 from services.store.collection import Collection
 from services.store.engine import Engine
+from services.store.find_sessions import FindSessions
 
 _OUTCOMES = {
     InsertOutcome.INSERTED: pb.INSERT_OUTCOME_INSERTED,
@@ -27,11 +28,12 @@ Context = grpc.ServicerContext
 class StoreServicer(store_pb2_grpc.StoreServiceServicer):
     """`orrery.store.v1.StoreService` over an engine. Each RPC is described in the contract.
 
-    `caller` tells who calls, for the audit log.
+    `sessions` answers streams of finds. `caller` tells who calls, for the audit log.
     """
 
-    def __init__(self, engine: Engine, caller: Callable[[Context], str] = caller_name) -> None:
+    def __init__(self, engine: Engine, sessions: FindSessions, caller: Callable[[Context], str] = caller_name) -> None:
         self._engine = engine
+        self._sessions = sessions
         self._caller = caller
         self._budget = engine.budget
 
@@ -116,13 +118,23 @@ class StoreServicer(store_pb2_grpc.StoreServiceServicer):
         self, request: pb.FindDocumentsRequest, context: Context
     ) -> pb.FindDocumentsResponse:
         """Find documents."""
-        return finds.find(self._engine, request)
+        response = pb.FindDocumentsResponse()
+        finds.find(self._engine, request, response)
+        return response
 
     def FindDocumentsTogether(  # noqa: N802
         self, request: pb.FindDocumentsTogetherRequest, context: Context
     ) -> pb.FindDocumentsTogetherResponse:
         """Answer several finds."""
-        return finds.find_together(self._engine, request.finds)
+        response = pb.FindDocumentsTogetherResponse()
+        finds.find_together(self._engine, request.finds, response)
+        return response
+
+    def FindDocumentsInTurn(  # noqa: N802
+        self, request_iterator: Iterator[pb.FindDocumentsInTurnRequest], context: Context
+    ) -> Iterator[pb.FindDocumentsInTurnResponse]:
+        """Answer finds one after the other."""
+        yield from self._sessions.answer(request_iterator, context)
 
     def StreamDocuments(  # noqa: N802
         self, request: pb.StreamDocumentsRequest, context: Context

@@ -1,8 +1,10 @@
 """A live server of several databases, and what works on it."""
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from tests.access.operating import Client, Operator
@@ -10,6 +12,8 @@ from tests.live import Orrery
 from tests.upstream.server import Upstream
 
 _numbers = itertools.count()
+#: How long a new token may take to be known, at most.
+_KNOWN_SECONDS, _AGAIN_SECONDS = 10.0, 0.2
 
 
 @pytest.fixture(scope="package")
@@ -48,8 +52,15 @@ def client(server: Orrery, operator: Operator) -> Callable[..., Client]:
     """Make clients: `client(database)` with a token of its own, `client(host=..., token=...)`."""
 
     def make(database: str = "", *, role: str = "admin", host: str = "", token: str | None = None) -> Client:
-        if token is None:
-            token = operator.token(database, role=role)
-        return Client(server.url, host or f"{database}.localhost", token)
+        known = token is not None
+        made = Client(server.url, host or f"{database}.localhost", token or operator.token(database, role=role))
+        until = time.monotonic() + _KNOWN_SECONDS
+        # The gateway asks at once who has a token that it does not know, but so often a second and no more: other
+        # tests have had it ask just before this one.
+        while not known and time.monotonic() < until:
+            known = made.send("/v1", {"findKeyspaces": {}}).status_code != httpx.codes.UNAUTHORIZED
+            if not known:
+                time.sleep(_AGAIN_SECONDS)
+        return made
 
     return make

@@ -11,9 +11,11 @@ import pytest
 from orrery.store.v1 import access_pb2
 from orrery.store.v1 import store_pb2 as pb
 
+from services.runtime.rpc_observation import CallObserver
 from services.store.access import Access
 from services.store.access_service import AccessServicer
 from services.store.engine import Engine
+from services.store.find_sessions import FindSessions
 from services.store.service import StoreServicer
 
 CONTRACT = pb.DESCRIPTOR.services_by_name["StoreService"]
@@ -31,6 +33,7 @@ REQUESTS: dict[str, Any] = {
     "InsertDocuments": pb.InsertDocumentsRequest(collection=COLLECTION, documents=[DOCUMENT]),
     "FindDocuments": pb.FindDocumentsRequest(collection=COLLECTION, limit=1),
     "FindDocumentsTogether": pb.FindDocumentsTogetherRequest(finds=[pb.FindDocumentsRequest(collection=COLLECTION)]),
+    "FindDocumentsInTurn": pb.FindDocumentsInTurnRequest(find=pb.FindDocumentsRequest(collection=COLLECTION)),
     "StreamDocuments": pb.StreamDocumentsRequest(collection=COLLECTION),
     "CountDocuments": pb.CountDocumentsRequest(collection=COLLECTION),
     "GetCollectionStatistics": pb.GetCollectionStatisticsRequest(collection=COLLECTION),
@@ -58,7 +61,7 @@ def server(tmp_path: Path) -> Iterator[Any]:
     """The servicers on grpc's testing server."""
     engine = Engine(tmp_path)
     servicers = {
-        CONTRACT: StoreServicer(engine, lambda _: "test"),
+        CONTRACT: StoreServicer(engine, FindSessions(engine, CallObserver(engine.metrics.calls)), lambda _: "test"),
         ACCESS_CONTRACT: AccessServicer(Access(engine), lambda _: "test"),
     }
     yield grpc_testing.server_from_dictionary(servicers, grpc_testing.strict_real_time())
@@ -67,7 +70,13 @@ def server(tmp_path: Path) -> Iterator[Any]:
 
 def answered(server: Any, method: Any, request: Any) -> Any:
     """Return the response to a request."""
-    if method.server_streaming:
+    if method.client_streaming:
+        call = server.invoke_stream_stream(method, (), 30)
+        call.send_request(request)
+        response = call.take_response()
+        call.requests_closed()
+        _, code, details = call.termination()
+    elif method.server_streaming:
         call = server.invoke_unary_stream(method, (), request, 30)
         response = call.take_response()
         _, code, details = call.termination()

@@ -11,14 +11,17 @@ from orrery.store.v1 import store_pb2 as pb
 from orrery.store.v1 import store_pb2_grpc
 
 from services.runtime.rpc import ErrorInterceptor, error_from_call
+from services.runtime.rpc_observation import CallObserver
 from services.store.engine import Engine
+from services.store.find_sessions import FindSessions
 from services.store.service import StoreServicer
 
 
 @pytest.fixture
 def stub(engine: Engine, tmp_path: Path) -> Iterator[store_pb2_grpc.StoreServiceStub]:
     server = grpc.server(futures.ThreadPoolExecutor(4), interceptors=[ErrorInterceptor()])
-    store_pb2_grpc.add_StoreServiceServicer_to_server(StoreServicer(engine), server)
+    sessions = FindSessions(engine, CallObserver(engine.metrics.calls))
+    store_pb2_grpc.add_StoreServiceServicer_to_server(StoreServicer(engine, sessions), server)
     server.add_insecure_port(f"unix:{tmp_path}/s")
     server.start()
     with grpc.insecure_channel(f"unix:{tmp_path}/s") as channel:
