@@ -62,7 +62,8 @@ class Guard:
         use = self._connections.begin(int(scope["client"][1]))
         try:
             if is_clear(scope):
-                await self._application(scope, _Body(receive, self._settings, self._deadlines).receive, answer.send)
+                body = _Body(receive, _declared_bytes(scope), self._settings, self._deadlines)
+                await self._application(scope, body.receive, answer.send)
             else:
                 await answer.alone(_BAD_REQUEST)
         except IncompleteBodyError as problem:
@@ -84,6 +85,14 @@ def is_clear(scope: Scope) -> bool:
     if scope["http_version"] == "1.1" and not found.get(b"host"):
         return False
     return _CONTROL.search(scope["path"]) is None
+
+
+def _declared_bytes(scope: Scope) -> int | None:
+    """Return how long a body is, where its head says so."""
+    headers = dict(scope["headers"])
+    declared: bytes = headers.get(b"content-length", b"")
+    # Chunks count before a length (RFC 9112, 6.3).
+    return int(declared) if declared.isdigit() and b"transfer-encoding" not in headers else None
 
 
 class _Deadlines:
@@ -141,12 +150,17 @@ class _Wait:
 
 
 class _Body:
-    """The parts of a request's body, each of which has to come in time."""
+    """The parts of a request's body, each of which has to come in time.
 
-    __slots__ = ("_bytes", "_deadlines", "_receive", "_settings", "_started", "_whole")
+    The part that ends a body of a length that was `declared` is the last one: to ask for the end as well would cost
+    another way through the HTTP server's threads.
+    """
 
-    def __init__(self, receive: Receive, settings: HttpSettings, deadlines: _Deadlines) -> None:
+    __slots__ = ("_bytes", "_deadlines", "_declared", "_receive", "_settings", "_started", "_whole")
+
+    def __init__(self, receive: Receive, declared: int | None, settings: HttpSettings, deadlines: _Deadlines) -> None:
         self._receive = receive
+        self._declared = declared
         self._settings = settings
         self._deadlines = deadlines
         self._started = time.monotonic()
@@ -166,8 +180,8 @@ class _Body:
         if event["type"] == "http.disconnect":
             raise IncompleteBodyError(_BAD_REQUEST)
         self._bytes += len(event.get("body", b""))
-        self._whole = not event.get("more_body")
-        return event
+        self._whole = self._bytes == self._declared or not event.get("more_body")
+        return {**event, "more_body": not self._whole}
 
 
 class _Answer:

@@ -10,7 +10,7 @@ from services.gateway.connections import Connections
 from services.gateway.guard import Guard, Receive, Scope, Send, is_clear
 from services.gateway.settings import HttpSettings
 
-SCOPE = {
+SCOPE: dict[str, Any] = {
     "type": "http",
     "http_version": "1.1",
     "path": "/",
@@ -32,10 +32,11 @@ async def answering(scope: Scope, receive: Receive, send: Send) -> None:
 class Caller:
     """A request whose parts come when they are told to."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, *headers: tuple[bytes, bytes]) -> None:
         self.parts: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
         self.sent: list[dict[str, Any]] = []
-        self.task = asyncio.ensure_future(guard(SCOPE, self.parts.get, self._send))
+        scope = {**SCOPE, "headers": [*SCOPE["headers"], *headers]}
+        self.task = asyncio.ensure_future(guard(scope, self.parts.get, self._send))
 
     async def _send(self, event: dict[str, Any]) -> None:
         self.sent.append(event)
@@ -62,6 +63,26 @@ def test_late_bodies_end_and_others_go_on() -> None:
         assert [await caller.status() for caller in late] == [408] * 3
         # The timer is there again for whoever comes after a pause.
         assert await Caller(guarded).status() == 408
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([(b"content-length", b"2")], 200),
+        ([(b"content-length", b"3")], 408),
+        ([(b"content-length", b"2"), (b"transfer-encoding", b"chunked")], 408),
+        ([(b"transfer-encoding", b"chunked")], 408),
+    ],
+)
+def test_a_body_is_whole_with_its_declared_length_unless_it_comes_in_chunks(
+    headers: list[tuple[bytes, bytes]], status: int
+) -> None:
+    async def scenario() -> None:
+        caller = Caller(guard(0.3), *headers)
+        caller.parts.put_nowait(PART)
+        assert await caller.status() == status
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
