@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 
 from services.gateway.connections import Connections
-from services.gateway.guard import Guard, Receive, Scope, Send, is_clear
+from services.gateway.exchange import Request, Response
+from services.gateway.guard import Guard, is_clear
 from services.gateway.settings import HttpSettings
 
 SCOPE: dict[str, Any] = {
     "type": "http",
     "http_version": "1.1",
+    "method": "POST",
     "path": "/",
+    "raw_path": b"/",
+    "query_string": b"",
     "client": ("127.0.0.1", 4000),
     "headers": [(b"host", b"a")],
 }
@@ -21,12 +25,10 @@ PART = {"type": "http.request", "body": b"{}", "more_body": True}
 LAST = {"type": "http.request", "body": b"", "more_body": False}
 
 
-async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+async def answering(request: Request) -> Response:
     """Read a body and answer 200."""
-    while (await receive()).get("more_body"):
-        pass
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b""})
+    await request.body.read(limit=1000)
+    return Response(200)
 
 
 class Caller:
@@ -124,4 +126,4 @@ def test_who_is_cancelled_stays_cancelled(body_seconds: float) -> None:
     ],
 )
 def test_what_decides_how_a_request_is_read_is_there_once(headers: list[tuple[bytes, bytes]], clear: bool) -> None:
-    assert is_clear({**SCOPE, "headers": headers}) is clear
+    assert is_clear("1.1", "/", headers, dict(headers)) is clear
