@@ -113,7 +113,7 @@ def parse_document_vector(value: JsonValue, collection: Collection, limits: Limi
         raise DataApiError("SHRED_BAD_DOCUMENT_VECTOR_TYPE", type=json_type(value))
     _check_count(len(value), limits)
     values = check_vector(read_array(value), collection)
-    literal = value.text if isinstance(value, NumberArray) else encode(value)
+    literal = value.text() if isinstance(value, NumberArray) else encode(value)
     return store_pb2.Vector(values=values, literal=b"" if _is_shortest(literal, values) else literal)
 
 
