@@ -1,6 +1,7 @@
 """Vectors in JSON: arrays of numbers, or `{"$binary": ...}` with the Base64 of big-endian float32."""
 
 import binascii
+import struct
 from decimal import Decimal
 
 import msgspec
@@ -30,10 +31,9 @@ def read_array(values: list[JsonValue]) -> Float32:
     none that a finite float32 can hold.
     """
     if isinstance(values, NumberArray):
-        with np.errstate(over="ignore"):
-            vector = np.array(values, np.float64).astype(np.float32)
-        if values and np.isfinite(vector).all():
-            return vector
+        packed = _packed(values)
+        if packed is not None:
+            return packed
         values = values.exact()
     if not values:
         raise DataApiError("SHRED_BAD_VECTOR_SIZE")
@@ -46,6 +46,16 @@ def read_array(values: list[JsonValue]) -> Float32:
         at = int(np.flatnonzero(~np.isfinite(vector))[0])
         raise DataApiError("SHRED_BAD_VECTOR_VALUE", value=encode(values[at]).decode()[:100])
     return vector
+
+
+def _packed(values: list[float]) -> Float32 | None:
+    """Return float32[n]; None for none, and where one is too large for a float32."""
+    if not values:
+        return None
+    try:
+        return np.frombuffer(struct.pack(f"<{len(values)}f", *values), "<f4")
+    except OverflowError:
+        return None
 
 
 def _double(value: JsonValue) -> float:
