@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import uvloop
 from orrery.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from stargate import embedding_gateway_pb2, embedding_gateway_pb2_grpc
 
@@ -125,7 +124,7 @@ def run(settings: EmbedderSettings) -> None:
     Raises `ConfigurationError` for a catalogue, a master key or a directory of credentials that cannot be used, and
     `ValueError` for an address open to the network.
     """
-    uvloop.run(_serve(settings))
+    asyncio.run(_serve(settings))
 
 
 async def _serve(settings: EmbedderSettings) -> None:
