@@ -1,4 +1,4 @@
-"""The gateway's ASGI application in one process, with a store that answers at once from memory."""
+"""The gateway's application in one process, with a store that answers at once from memory."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast

@@ -1,19 +1,19 @@
-"""The HTTP side of the gateway: routes, authentication, size limits and the envelope. An ASGI application."""
+"""The HTTP side of the gateway: routes, authentication, size limits and the envelope."""
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import unquote
 
 import structlog
 
 from services.gateway.access import Access, Caller
+from services.gateway.body import BodyTooLargeError
 from services.gateway.command import Command, Context, Features, Level, parse_body
 from services.gateway.commands import COMMANDS
 from services.gateway.embedding import Embedding, EmbeddingHeaders
 from services.gateway.envelope import Answer
+from services.gateway.exchange import Request, Response
 from services.gateway.fields import Fields
 from services.gateway.hosts import InvalidHostError
 from services.gateway.limits import Limits
@@ -25,12 +25,6 @@ from services.runtime.errors import DataApiError
 from services.runtime.roles import Role
 from services.runtime.traces import TRACE_HEADER, span
 
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-#: Status, body, and headers besides its length and type.
-Response = tuple[int, bytes, Sequence[tuple[bytes, bytes]]]
-
 #: `/v1`, `/v1/{keyspace}` and `/v1/{keyspace}/{collection}`; clients in their Astra mode put `/api/json` before.
 _ROUTE = re.compile(r"(?:/api/json)?/v1(?:/([^/]+)(?:/([^/]+))?)?")
 _LEVELS = (Level.DATABASE, Level.KEYSPACE, Level.COLLECTION)
@@ -39,8 +33,8 @@ _EMBEDDING_HEADERS = frozenset(
 )
 _NO_EMBEDDING_HEADERS = EmbeddingHeaders()
 _JSON = (b"content-type", b"application/json")
-#: How long the next part of a body that is too large is waited for, and how much of it is read, in body limits.
-_DISCARD_SECONDS = 0.5
+_TRACE = TRACE_HEADER.encode()
+#: How much is read of a body that is too large, in body limits.
 _DISCARD_LIMITS = 4
 
 #: A name is shown so far in the audit log.
@@ -54,13 +48,9 @@ _UNREAD = frozenset(
 log = structlog.get_logger(__name__)
 
 
-class BodyTooLargeError(Exception):
-    """A body over the limit: answered 413 without an envelope."""
-
-
 @dataclass(frozen=True, slots=True)
 class Application:
-    """The gateway as an ASGI application. `pages` answers what is not the Data API itself."""
+    """The gateway's answers to requests over HTTP. `pages` answers what is not the Data API itself."""
 
     access: Access
     storage: Storage
@@ -70,42 +60,37 @@ class Application:
     pages: Pages
     observer: Observer = field(default_factory=Observer)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
-        if scope["type"] != "http":
-            return
-        headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        page = await self.pages.answer(scope["method"], scope["path"], headers, scope.get("query_string", b""))
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request. Raises `IncompleteBodyError`."""
+        page = await self.pages.answer(request)
         if page is not None:
-            await _send(send, page.status, page.body, page.headers)
-            return
-        with span("HTTP", "server", headers.get(TRACE_HEADER.encode(), b"").decode("latin-1")) as traced:
-            observed = self.observer.began(self.access.default, headers, traced)
-            status, body, more = await self._respond(scope, receive, headers)
-            await _send(send, status, body, (*more, _JSON) if body else more)
-            self.observer.answered(observed, scope, status, len(body))
+            return page
+        with span("HTTP", "server", request.headers.get(_TRACE, b"").decode("latin-1")) as traced:
+            observed = self.observer.began(self.access.default, request.headers, traced)
+            response = await self._respond(request)
+            self.observer.answered(observed, request, response)
+            return response
 
-    async def _respond(self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Response:
-        path = scope["path"]
-        route = _ROUTE.fullmatch((scope.get("raw_path") or path.encode()).decode("ascii", "replace"))
+    async def _respond(self, request: Request) -> Response:
+        route = _ROUTE.fullmatch(request.raw_path)
         if route is None:
-            return 404, b"", ()
+            return Response(404)
         names = [unquote(name) for name in route.groups() if name is not None]
         current().path_names = len(names)
         try:
-            caller = await self.access.admit(scope["headers"], _address(scope))
-            if scope["method"] != "POST":
-                return 405, b"", ()
-            _check_content_type(headers)
-            body = await _read_body(receive, headers, self.limits.body_bytes)
+            caller = await self.access.admit(request.every_header, request.address)
+            if request.method != "POST":
+                return Response(405)
+            _check_content_type(request.headers)
+            body = await request.body.read(self.limits.body_bytes)
         except DataApiError as error:
             return _response(Answer(errors=[error]))
         except InvalidHostError:
-            return 400, b"", ()
+            return Response(400)
         except BodyTooLargeError:
-            await _discard_body(receive, headers, _DISCARD_LIMITS * self.limits.body_bytes)
-            return 413, b"", ()
-        return _response(await self._run(body, names, headers, caller))
+            await request.body.discard(_DISCARD_LIMITS * self.limits.body_bytes)
+            return Response(413)
+        return _response(await self._run(body, names, request.headers, caller))
 
     async def _run(self, body: bytes, names: list[str], headers: Mapping[bytes, bytes], caller: Caller) -> Answer:
         command: Command | None = None
@@ -184,59 +169,14 @@ class Application:
         )
 
 
-async def _send(send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
-    await send({"type": "http.response.body", "body": body})
-
-
 def _response(answer: Answer) -> Response:
-    return answer.http_status, answer.encode(), answer.headers
-
-
-def _address(scope: Scope) -> str:
-    """Return the remote address; none where the caller has none."""
-    client = scope.get("client")
-    return str(client[0]) if client else ""
+    return Response(answer.http_status, answer.encode(), (*answer.headers, _JSON))
 
 
 def _check_content_type(headers: Mapping[bytes, bytes]) -> None:
     given = headers.get(b"content-type", b"").decode("latin-1")
     if given.partition(";")[0].strip().lower() != "application/json":
         raise DataApiError("UNSUPPORTED_CONTENT_TYPE", contentType=given or "none")
-
-
-async def _read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    declared = headers.get(b"content-length", b"0")
-    if declared.isdigit() and int(declared) > limit:
-        raise BodyTooLargeError
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        event = await receive()
-        part = event.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise BodyTooLargeError
-        parts.append(part)
-        if not event.get("more_body"):
-            return b"".join(parts)
-
-
-async def _discard_body(receive: Receive, headers: Mapping[bytes, bytes], most: int) -> None:
-    """Read what a caller still sends of a body: one whose connection closes while it sends never sees the answer.
-
-    A caller that expects to be told whether to send it (`Expect: 100-continue`) is answered at once.
-    """
-    size = 0
-    while size <= most and b"expect" not in headers:
-        try:
-            event = await asyncio.wait_for(receive(), _DISCARD_SECONDS)
-        except TimeoutError:
-            return
-        size += len(event.get("body", b""))
-        if not event.get("more_body"):
-            return
 
 
 def _errors_of(group: BaseExceptionGroup[Exception]) -> list[DataApiError]:

@@ -12,7 +12,8 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 
 from services.gateway.connections import Connections
-from services.gateway.guard import Asgi, Guard
+from services.gateway.exchange import Respond
+from services.gateway.guard import Guard
 from services.gateway.settings import HttpSettings
 from services.runtime.addresses import bind
 from services.runtime.tls import CertificateFiles
@@ -37,7 +38,7 @@ class HttpServer:
     """
 
     def __init__(
-        self, application: Asgi, address: str, settings: HttpSettings, tls: CertificateFiles | None = None
+        self, application: Respond, address: str, settings: HttpSettings, tls: CertificateFiles | None = None
     ) -> None:
         self._address = address
         self._settings = settings

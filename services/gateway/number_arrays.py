@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from services.documents.codec import JsonError, JsonObject, JsonValue, decode, encode
+from services.documents.codec import JsonObject, JsonValue, decode, encode
 
 _NAME = b'"$vector"'
 #: What may come before a member's name; after anything else the quote ends a string.
@@ -21,21 +21,32 @@ _VALUE = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(?=\[)")
 #: Stands for an array that was taken out. Nobody outside this process can write it.
 _TOKEN = secrets.token_hex(16)
 
+#: In an array without white space, what may be written otherwise when the exact number is encoded: exponents, decimals
+#: that need one, the integer -0.
+_UNUSUAL = (b"e", b"E", b"0.000000", b"-0,", b"-0]")
+#: Exponents so long may be more than a decimal takes.
+_LONG_EXPONENTS = tuple(re.compile(letter + rb"[-+]?[0-9]{4}") for letter in (b"e", b"E"))
+
 _floats = msgspec.json.Decoder(list[float])
 
 
 class NumberArray(list[float]):
-    """A JSON array of numbers as float64; `text` is what encoding the exact numbers would give."""
+    """A JSON array of numbers as float64, read from the text that was sent."""
 
-    __slots__ = ("text",)
+    __slots__ = ("_sent",)
 
-    def __init__(self, numbers: list[float], text: bytes) -> None:
+    def __init__(self, numbers: list[float], sent: bytes) -> None:
         super().__init__(numbers)
-        self.text = text
+        self._sent = sent
+
+    def text(self) -> bytes:
+        """Return what encoding the exact numbers would give."""
+        # Documents are kept with it; of a vector to search with nobody asks for it.
+        return _compact(self._sent)
 
     def exact(self) -> list[JsonValue]:
         """Return the numbers as they were sent."""
-        value = decode(self.text)
+        value = decode(self._sent)
         assert isinstance(value, list)
         return value
 
@@ -91,21 +102,32 @@ def _holders(value: JsonValue, most: int) -> Iterator[JsonObject]:
 
 
 def _read(text: bytes) -> NumberArray | None:
+    if any(exponent.search(text) for exponent in _LONG_EXPONENTS):
+        return None
     try:
-        return NumberArray(_floats.decode(text), _compact(text))
-    except (msgspec.DecodeError, JsonError):
+        return NumberArray(_floats.decode(text), text)
+    except msgspec.DecodeError:
         return None
 
 
 def _compact(text: bytes) -> bytes:
-    """Return an array of numbers as encoding the exact numbers would give it."""
+    """Return an array of numbers as encoding the exact numbers would give it: all but few are copied."""
     text = text.translate(None, _WHITE_SPACE)
-    if _is_compact(text):
-        return text
-    numbers = text[1:-1].split(b",")
-    return b"[" + b",".join(part if _is_compact(part) else encode(decode(part)) for part in numbers) + b"]"
+    parts: list[bytes] = []
+    done = 0
+    for at in sorted(at for mark in _UNUSUAL for at in _places(text, mark)):
+        if at < done:  # of the number before
+            continue
+        begin = text.rfind(b",", 0, at) + 1 or 1
+        end = text.find(b",", at)
+        end = len(text) - 1 if end < 0 else end
+        parts += (text[done:begin], encode(decode(text[begin:end])))
+        done = end
+    return b"".join((*parts, text[done:]))
 
 
-def _is_compact(text: bytes) -> bool:
-    """Tell whether numbers are certainly written as they would be: no exponents, none that needs one, no integer -0."""
-    return not (b"e" in text or b"E" in text or b"0.000000" in text or b"-0," in text or text.endswith((b"-0]", b"-0")))
+def _places(text: bytes, mark: bytes) -> Iterator[int]:
+    at = text.find(mark)
+    while at >= 0:
+        yield at
+        at = text.find(mark, at + 1)

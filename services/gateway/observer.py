@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
 from services.gateway.envelope import Answer
+from services.gateway.exchange import Request, Response
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.observation import Observation, observe
 from services.gateway.settings import LogSettings
@@ -49,12 +49,13 @@ class Observer:
         observe(observed)
         return observed
 
-    def answered(self, observed: Observation, scope: Mapping[str, Any], status: int, size: int) -> None:
-        """Note what a request was answered with, `size` in bytes."""
+    def answered(self, observed: Observation, request: Request, response: Response) -> None:
+        """Note what a request is answered with."""
+        status = response.status
         seconds = time.perf_counter() - observed.started
         names = observed.path_names
         uri = _TEMPLATES[names] if names is not None else "NOT_FOUND"
-        method = scope["method"] if scope["method"] in _METHODS else _OTHER_METHOD
+        method = request.method if request.method in _METHODS else _OTHER_METHOD
         self.metrics.request(observed, method, uri, status, seconds)
         if observed.span.wanted:
             observed.span.name(f"{method} {uri}")
@@ -67,14 +68,13 @@ class Observer:
             if status >= 500:
                 observed.span.failed(str(status))
         if self.settings.access:
-            client = scope.get("client")
             log.info(
                 "access",
-                client=client[0] if client else None,
+                client=request.address or None,
                 method=method,
-                path=scope["path"],
+                path=request.path,
                 status=status,
-                bytes=size,
+                bytes=len(response.body),
                 milliseconds=_milliseconds(seconds),
             )
 

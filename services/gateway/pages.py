@@ -7,7 +7,6 @@ elsewhere: a browser may load from, and send to, this server alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,11 +14,10 @@ from importlib.resources import files
 import msgspec
 
 from services.gateway import openapi
+from services.gateway.exchange import Headers, Request, Response
 from services.gateway.health import Health
 from services.gateway.limits import Limits
 from services.gateway.metrics import GatewayMetrics
-
-Headers = tuple[tuple[bytes, bytes], ...]
 
 _HEALTH = re.compile(r"/(?:stargate/)?health(?:/(?:live|ready|started))?")
 _STATUS = {True: "UP", False: "DOWN"}
@@ -48,15 +46,6 @@ _GUARDS: Headers = (
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """An answer."""
-
-    status: int
-    body: bytes
-    headers: Headers
-
-
-@dataclass(frozen=True, slots=True)
 class Pages:
     """All of them."""
 
@@ -64,9 +53,10 @@ class Pages:
     metrics: GatewayMetrics
     limits: Limits
 
-    async def answer(self, method: str, path: str, headers: Mapping[bytes, bytes], query: bytes) -> Page | None:
+    async def answer(self, request: Request) -> Response | None:
         """Return the answer to a request; None where it is for none of these, which can only be read."""
-        if path.startswith("/v1") or method not in ("GET", "HEAD"):
+        path = request.path
+        if path.startswith("/v1") or request.method not in ("GET", "HEAD"):
             return None
         health = _HEALTH.fullmatch(path) is not None
         if not health and path not in _FILES and path not in (_METRICS, _OPENAPI):
@@ -74,16 +64,16 @@ class Pages:
         if health:
             return await self._health(path)
         if path == _METRICS:
-            body, content_type = self.metrics.page(headers.get(b"accept", b"").decode("latin-1"))
+            body, content_type = self.metrics.page(request.headers.get(b"accept", b"").decode("latin-1"))
             return _page(content_type.encode(), body)
         if path == _OPENAPI:
-            if b"format=json" in query.lower().split(b"&"):
+            if b"format=json" in request.query.lower().split(b"&"):
                 return _page(_JSON, openapi.as_json(self.limits))
             return _page(_YAML, openapi.as_yaml(self.limits))
         name, content_type_of_file = _FILES[path]
         return _page(content_type_of_file, _asset(name))
 
-    async def _health(self, path: str) -> Page:
+    async def _health(self, path: str) -> Response:
         """Answer a health check in MicroProfile's form; only readiness asks the other services."""
         checks = [self.health.live()] if path.endswith(("/live", "/started")) else await self.health.ready()
         up = all(check.up for check in checks)
@@ -92,8 +82,8 @@ class Pages:
         return _page(_JSON, body, 200 if up else 503)
 
 
-def _page(content_type: bytes, body: bytes, status: int = 200) -> Page:
-    return Page(status, body, ((b"content-type", content_type), *_GUARDS))
+def _page(content_type: bytes, body: bytes, status: int = 200) -> Response:
+    return Response(status, body, ((b"content-type", content_type), *_GUARDS))
 
 
 @cache

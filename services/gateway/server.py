@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import structlog
+import uvloop
 from orrery.store.v1 import store_pb2
 
 from services.gateway.access import Access
@@ -73,7 +74,7 @@ def run(settings: GatewaySettings) -> NoReturn:
     if settings.token is None and not is_loopback(settings.http):
         raise ValueError(f"{settings.http} is open to the network: serving it without a token is not allowed")
     check_free(settings.http)
-    asyncio.run(_serve(settings))
+    uvloop.run(_serve(settings))
     # granian's threads outlive its server by a moment. One that comes for the interpreter while that is taken down is
     # ended by it in the middle of Rust code, which aborts the process: so the interpreter is not taken down.
     atexit._run_exitfuncs()

@@ -15,5 +15,7 @@ class Role(enum.StrEnum):
 
     def allows(self, needed: "Role") -> bool:
         """Tell whether who has this role may do what needs another one."""
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
+        return _ORDER.index(self) >= _ORDER.index(needed)
+
+
+_ORDER = tuple(Role)

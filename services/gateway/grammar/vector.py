@@ -1,6 +1,7 @@
 """Vectors in JSON: arrays of numbers, or `{"$binary": ...}` with the Base64 of big-endian float32."""
 
 import binascii
+import struct
 from decimal import Decimal
 
 import msgspec
@@ -30,10 +31,9 @@ def read_array(values: list[JsonValue]) -> Float32:
     none that a finite float32 can hold.
     """
     if isinstance(values, NumberArray):
-        with np.errstate(over="ignore"):
-            vector = np.array(values, np.float64).astype(np.float32)
-        if values and np.isfinite(vector).all():
-            return vector
+        packed = _packed(values)
+        if packed is not None:
+            return packed
         values = values.exact()
     if not values:
         raise DataApiError("SHRED_BAD_VECTOR_SIZE")
@@ -46,6 +46,16 @@ def read_array(values: list[JsonValue]) -> Float32:
         at = int(np.flatnonzero(~np.isfinite(vector))[0])
         raise DataApiError("SHRED_BAD_VECTOR_VALUE", value=encode(values[at]).decode()[:100])
     return vector
+
+
+def _packed(values: list[float]) -> Float32 | None:
+    """Return float32[n]; None for none, and where one is too large for a float32."""
+    if not values:
+        return None
+    try:
+        return np.frombuffer(struct.pack(f"<{len(values)}f", *values), "<f4")
+    except OverflowError:
+        return None
 
 
 def _double(value: JsonValue) -> float:
@@ -113,7 +123,7 @@ def parse_document_vector(value: JsonValue, collection: Collection, limits: Limi
         raise DataApiError("SHRED_BAD_DOCUMENT_VECTOR_TYPE", type=json_type(value))
     _check_count(len(value), limits)
     values = check_vector(read_array(value), collection)
-    literal = value.text if isinstance(value, NumberArray) else encode(value)
+    literal = value.text() if isinstance(value, NumberArray) else encode(value)
     return store_pb2.Vector(values=values, literal=b"" if _is_shortest(literal, values) else literal)
 
 

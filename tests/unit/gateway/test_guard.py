@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 
 from services.gateway.connections import Connections
-from services.gateway.guard import Guard, Receive, Scope, Send, is_clear
+from services.gateway.exchange import Request, Response
+from services.gateway.guard import Guard, is_clear
 from services.gateway.settings import HttpSettings
 
-SCOPE = {
+SCOPE: dict[str, Any] = {
     "type": "http",
     "http_version": "1.1",
+    "method": "POST",
     "path": "/",
+    "raw_path": b"/",
+    "query_string": b"",
     "client": ("127.0.0.1", 4000),
     "headers": [(b"host", b"a")],
 }
@@ -21,21 +25,20 @@ PART = {"type": "http.request", "body": b"{}", "more_body": True}
 LAST = {"type": "http.request", "body": b"", "more_body": False}
 
 
-async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+async def answering(request: Request) -> Response:
     """Read a body and answer 200."""
-    while (await receive()).get("more_body"):
-        pass
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b""})
+    await request.body.read(limit=1000)
+    return Response(200)
 
 
 class Caller:
     """A request whose parts come when they are told to."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, *headers: tuple[bytes, bytes]) -> None:
         self.parts: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
         self.sent: list[dict[str, Any]] = []
-        self.task = asyncio.ensure_future(guard(SCOPE, self.parts.get, self._send))
+        scope = {**SCOPE, "headers": [*SCOPE["headers"], *headers]}
+        self.task = asyncio.ensure_future(guard(scope, self.parts.get, self._send))
 
     async def _send(self, event: dict[str, Any]) -> None:
         self.sent.append(event)
@@ -62,6 +65,26 @@ def test_late_bodies_end_and_others_go_on() -> None:
         assert [await caller.status() for caller in late] == [408] * 3
         # The timer is there again for whoever comes after a pause.
         assert await Caller(guarded).status() == 408
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([(b"content-length", b"2")], 200),
+        ([(b"content-length", b"3")], 408),
+        ([(b"content-length", b"2"), (b"transfer-encoding", b"chunked")], 408),
+        ([(b"transfer-encoding", b"chunked")], 408),
+    ],
+)
+def test_a_body_is_whole_with_its_declared_length_unless_it_comes_in_chunks(
+    headers: list[tuple[bytes, bytes]], status: int
+) -> None:
+    async def scenario() -> None:
+        caller = Caller(guard(0.3), *headers)
+        caller.parts.put_nowait(PART)
+        assert await caller.status() == status
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
@@ -103,4 +126,4 @@ def test_who_is_cancelled_stays_cancelled(body_seconds: float) -> None:
     ],
 )
 def test_what_decides_how_a_request_is_read_is_there_once(headers: list[tuple[bytes, bytes]], clear: bool) -> None:
-    assert is_clear({**SCOPE, "headers": headers}) is clear
+    assert is_clear("1.1", "/", headers, dict(headers)) is clear

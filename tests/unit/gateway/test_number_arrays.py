@@ -128,7 +128,7 @@ def test_common_bodies_are_read_apart(separator: str) -> None:
     given: Any = fields.get("documents")
     vectors = [document["$vector"] for document in given]
     assert all(isinstance(vector, NumberArray) for vector in vectors)
-    assert [vector.text for vector in vectors] == [b"[0.1,0.00001,%d]" % at for at in range(3)]
+    assert [vector.text() for vector in vectors] == [b"[0.1,0.00001,%d]" % at for at in range(3)]
 
 
 def test_what_is_elsewhere_is_not_put_back() -> None:

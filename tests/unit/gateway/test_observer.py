@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 import structlog
 
+from services.gateway.body import Body, Deadlines
 from services.gateway.envelope import Answer
+from services.gateway.exchange import Request, Response
 from services.gateway.fields import Fields
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.observation import Call, Observation, current
 from services.gateway.observer import Observer
-from services.gateway.settings import LogSettings, MetricsSettings, load_settings
+from services.gateway.settings import HttpSettings, LogSettings, MetricsSettings, load_settings
 from services.runtime.errors import DataApiError
 from services.runtime.line_rate import LineRate
 
@@ -23,6 +25,14 @@ def observed(database: str = "shop") -> Observation:
     members = {"filter": {"a": 1}}
     observation.understood("findOne", Fields(members, ("filter",), place="findOne"))
     return observation
+
+
+async def nothing() -> Mapping[str, Any]:
+    return {"type": "http.request"}
+
+
+def request(method: str, path: str) -> Request:
+    return Request(method, path, path, Body(nothing, {}, HttpSettings(), Deadlines(1.0)))
 
 
 def logged(settings: LogSettings, answer: Answer) -> list[Any]:
@@ -66,7 +76,7 @@ def test_the_tenant_is_one_or_the_database(tenants: Any, tenant: str) -> None:
     observation = observed()
     observation.calls.append(Call("store", "FindDocuments", "OK", 0.25))
     observer.finished(observation, Answer(data={"document": None}))
-    observer.answered(observation, {"method": "POST", "path": "/v1/ks/books"}, 503, 10)
+    observer.answered(observation, request("POST", "/v1/ks/books"), Response(503, b"0123456789"))
 
     text = metrics.page("")[0].decode()
     assert f'tenant="{tenant}"' in text
@@ -86,8 +96,7 @@ def test_the_tenant_is_one_or_the_database(tenants: Any, tenant: str) -> None:
 def test_paths_and_methods_that_are_none_have_one_label_each() -> None:
     metrics = GatewayMetrics()
     for number in range(5):
-        scope: Mapping[str, Any] = {"method": f"METHOD{number}", "path": f"/{number}"}
-        Observer(metrics).answered(Observation("shop"), scope, 404, 0)
+        Observer(metrics).answered(Observation("shop"), request(f"METHOD{number}", f"/{number}"), Response(404))
     found = {
         line for line in metrics.page("")[0].decode().splitlines() if line.startswith("http_server_requests_seconds_c")
     }
