@@ -91,7 +91,8 @@ class Connections:
 
     def _take(self) -> DocumentTables:
         with self._changed:
-            self._changed.wait_for(lambda: not self._opening_again)
+            while self._opening_again:
+                self._changed.wait()
             if self._closed:
                 raise ClosedError
             self._reading += 1

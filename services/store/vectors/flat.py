@@ -50,6 +50,8 @@ def ranked(positions: Positions, scores: Scores) -> Ranked:
 
 def ranked_each(positions: Positions, scores: Scores) -> list[Ranked]:
     """Return the candidates int64[q, k] of each query, with scores float64[q, k], in order."""
+    if len(scores) == 1:
+        return [ranked(positions[0], scores[0])]
     order = np.lexsort((positions, -scores))
     query = np.arange(len(order))[:, np.newaxis]
     return list(map(Ranked, positions[query, order], scores[query, order]))

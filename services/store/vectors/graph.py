@@ -7,6 +7,7 @@ until the graph is built anew. How far a search walks is its effort (FAISS's `ef
 import itertools
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import faiss as typed_faiss
@@ -224,10 +225,16 @@ class GraphIndex:
         `ABSENT` fills the rest. `count` does not make the walk longer.
         """
         faiss.omp_set_num_threads(threads_for(len(queries)))
-        selector = None if bits is None else faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-        parameters = faiss.SearchParametersHNSW(efSearch=steps, sel=selector)
-        _, found = self.faiss_index.search(np.ascontiguousarray(queries), count, params=parameters)
-        return np.asarray(found)
+        if bits is None:
+            parameters = _unselected(steps)
+        else:
+            selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+            parameters = faiss.SearchParametersHNSW(efSearch=steps, sel=selector)
+        queries = np.ascontiguousarray(queries)
+        scores, found = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
+        places = (faiss.swig_ptr(scores), faiss.swig_ptr(found))
+        self.faiss_index.search_c(len(queries), faiss.swig_ptr(queries), count, *places, parameters)
+        return found
 
     def _compare(self, queries: Vectors, count: int, slots: Slots) -> list[npt.NDArray[np.int64]]:
         rows = self.exact_rows
@@ -245,3 +252,9 @@ class GraphIndex:
         codes = faiss.rev_swig_ptr(self._vectors.codes.data(), self.slots * self._code())
         chosen = np.ascontiguousarray(np.asarray(codes).reshape(self.slots, -1)[slots])
         return np.asarray(self._vectors.sa_decode(chosen))
+
+
+@lru_cache
+def _unselected(steps: int) -> Any:
+    """Return the parameters of walks among all vectors, made once: FAISS only reads them."""
+    return faiss.SearchParametersHNSW(efSearch=steps)

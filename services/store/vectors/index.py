@@ -158,6 +158,8 @@ class VectorIndex:
 
     def _nearest(self, found: Sequence[Ranked]) -> list[Nearest]:
         """Return what each query found with similarities, which are computed together."""
+        if len(found) == 1:
+            return [Nearest(found[0].positions, similarity(found[0].scores, self.metric))]
         similarities = similarity(np.concatenate([near.scores for near in found]), self.metric)
         ends = list(accumulate(len(near.positions) for near in found))
         parts = [similarities[start:end] for start, end in zip([0, *ends], ends, strict=False)]

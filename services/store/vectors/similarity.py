@@ -78,5 +78,5 @@ def similarity(scores: Scores, metric: Metric) -> npt.NDArray[np.float32]:
     elif metric is Metric.COSINE:
         result = (1.0 + np.minimum(np.maximum(scores, -1.0), 1.0)) / 2.0
     else:
-        result = (1.0 + scores) / 2.0
-    return np.minimum(np.maximum(result, -_GREATEST), _GREATEST).astype(np.float32)
+        result = np.minimum(np.maximum((1.0 + scores) / 2.0, -_GREATEST), _GREATEST)
+    return result.astype(np.float32)
