@@ -45,7 +45,7 @@ from services.store.vectors.builder import IndexBuilder
 from services.store.vectors.index import Nearest, VectorIndex
 from services.store.vectors.places import Positions
 from services.store.vectors.search_queue import SearchQueue
-from services.store.vectors.selection import Selected, Selections
+from services.store.vectors.selection import Copies, Selected, Selections
 from services.store.vectors.similarity import Metric, Vectors
 from services.store.vectors.statistics import IndexStatistics
 from services.store.write_queue import QueueClosedError, WriteQueue
@@ -122,7 +122,7 @@ class Collection:
         self._builder: IndexBuilder | None = None
         lists = settings.filters.cache_bytes // _SELECTIONS_PART
         self._filter_index = FilterIndex(settings.filters.cache_bytes - lists)
-        self._selections = Selections(lists)
+        self._selections = Selections(lists, Copies(settings.filters.vectors_bytes, budget.would_fit))
         try:
             self._files = Connections(folder, self._settings.indexing, self._filter_index, read_only=read_only)
             try:
