@@ -297,7 +297,7 @@ class Collection:
                     collection=self.entry.name,
                 )
         vectors = np.frombuffer(b"".join(values), "<f4").reshape(len(values), -1)
-        if settings.metric is Metric.COSINE and not vectors.any(axis=1).all():
+        if settings.metric is Metric.COSINE and not all(vector.any() for vector in vectors):
             raise DataApiError("INVALID_DATABASE_QUERY", problem="a zero vector has no direction to compare by cosine")
         return np.asarray(vectors, np.float32)
 

@@ -66,6 +66,7 @@ class GraphIndex:
     def _adopt(self, graph: Any, places: Places, live: npt.NDArray[np.bool_]) -> None:
         self.faiss_index = graph
         self._vectors = faiss.downcast_index(graph.storage)
+        self._rows: Vectors | None = None
         self._places = places
         self._live = live
         self._tombstones = len(places) - int(live.sum())
@@ -128,8 +129,10 @@ class GraphIndex:
         """Return the vectors float32[slots, d] where it keeps them as they are; a view that adding ends."""
         if self.storage != "float32":
             return None
-        flat = faiss.rev_swig_ptr(self._vectors.get_xb(), self.slots * self.dimension)
-        return np.asarray(flat).reshape(self.slots, self.dimension)
+        if self._rows is None or len(self._rows) != self.slots:
+            flat = faiss.rev_swig_ptr(self._vectors.get_xb(), self.slots * self.dimension)
+            self._rows = np.asarray(flat).reshape(self.slots, self.dimension)
+        return self._rows
 
     def more_than(self, limit: int) -> int:
         """Return how many candidates beyond those wanted are worth comparing by their stored vectors.
@@ -146,6 +149,7 @@ class GraphIndex:
     def add(self, prepared: Vectors, threads: int) -> None:
         """Link prepared vectors float32[n, d] into the graph. They are found once `take` has named them."""
         faiss.omp_set_num_threads(threads)
+        self._rows = None
         if self.slots + len(prepared) > self._room:
             self._room = max(2 * self._room, self.slots + len(prepared))
         self.faiss_index.add(prepared)
