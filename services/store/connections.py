@@ -116,7 +116,8 @@ class Connections:
                 self._idle.append(tables)
             else:
                 tables.connection.close()
-            self._changed.notify_all()
+            if self._opening_again:
+                self._changed.notify_all()
 
     def _unreadable(self, problem: Exception, system_errno: int) -> DataApiError:
         error = read_failure(problem, self.path, system_errno)

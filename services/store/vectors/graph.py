@@ -129,10 +129,11 @@ class GraphIndex:
         """Return the vectors float32[slots, d] where it keeps them as they are; a view that adding ends."""
         if self.storage != "float32":
             return None
-        if self._rows is None or len(self._rows) != self.slots:
+        rows = self._rows
+        if rows is None or len(rows) != self.slots:
             flat = faiss.rev_swig_ptr(self._vectors.get_xb(), self.slots * self.dimension)
-            self._rows = np.asarray(flat).reshape(self.slots, self.dimension)
-        return self._rows
+            rows = self._rows = np.asarray(flat).reshape(self.slots, self.dimension)
+        return rows
 
     def more_than(self, limit: int) -> int:
         """Return how many candidates beyond those wanted are worth comparing by their stored vectors.

@@ -124,15 +124,15 @@ class Copies:
         # Whoever comes while one is being made does without it.
         if self._fits(size) and self._copying.acquire(blocking=False):
             try:
+                self._make_room(size)
                 copy.rows = graph.rows_near(selected.slots_in(graph))
             finally:
                 self._copying.release()
-            self._shrink()
         return copy.rows
 
-    def _shrink(self) -> None:
+    def _make_room(self, size: int) -> None:
         with self._lock:
-            room = self._most_bytes
+            room = self._most_bytes - size
             for selected, copy in reversed(list(self._known.items())):
                 room -= copy.size
                 if room < 0:
