@@ -45,7 +45,7 @@ from services.store.vectors.builder import IndexBuilder
 from services.store.vectors.index import Nearest, VectorIndex
 from services.store.vectors.places import Positions
 from services.store.vectors.search_queue import SearchQueue
-from services.store.vectors.selection import Selected, Selections
+from services.store.vectors.selection import Copies, Selected, Selections
 from services.store.vectors.similarity import Metric, Vectors
 from services.store.vectors.statistics import IndexStatistics
 from services.store.write_queue import QueueClosedError, WriteQueue
@@ -122,7 +122,7 @@ class Collection:
         self._builder: IndexBuilder | None = None
         lists = settings.filters.cache_bytes // _SELECTIONS_PART
         self._filter_index = FilterIndex(settings.filters.cache_bytes - lists)
-        self._selections = Selections(lists)
+        self._selections = Selections(lists, Copies(settings.filters.vectors_bytes, budget.would_fit))
         try:
             self._files = Connections(folder, self._settings.indexing, self._filter_index, read_only=read_only)
             try:
@@ -203,7 +203,7 @@ class Collection:
                 by_wanted[search.wanted].append(number)
             for wanted, numbers in by_wanted.items():
                 alike = [searches[number] for number in numbers]
-                queries = np.stack([self._vector(search.order.query) for search in alike])
+                queries = self._vectors([search.order.query for search in alike])
                 vectors = any(search.projection.shows_vector for search in alike)
                 found = self._nearest(tables, queries, wanted, selected, vectors=vectors)
                 for number, search, rows in zip(numbers, alike, found, strict=True):
@@ -235,7 +235,7 @@ class Collection:
     def _ordered(self, tables: DocumentTables, selection: Selection, skip: int, limit: int) -> Sequence[_Near]:
         order = selection.order
         if isinstance(order, VectorOrder):
-            query = self._vector(order.query).reshape(1, -1)
+            query = self._vectors([order.query])
             # Nothing is remembered of what a write under way sees, which may never be committed.
             narrowed = selection.filter != EVERYTHING
             selected = Selected(tables.positions_matching(selection.filter)) if narrowed else None
@@ -264,12 +264,11 @@ class Collection:
     ) -> list[list[_Near]]:
         """Return the documents nearest to each query float32[q, d], among those of the selected positions."""
         found = self._search(tables, queries, limit, selected)
-        rows = [_rows(tables, nearest, vectors) for nearest in found]
+        rows = _rows(tables, found, vectors)
         lost = max(len(nearest.positions) - len(near) for nearest, near in zip(found, rows, strict=True))
         if lost:
             # Written since this reader began, or deleted: as many more are looked for.
-            again = self._search(tables, queries, limit + lost, selected)
-            rows = [_rows(tables, nearest, vectors) for nearest in again]
+            rows = _rows(tables, self._search(tables, queries, limit + lost, selected), vectors)
         return [near[:limit] for near in rows]
 
     def _search(
@@ -280,26 +279,27 @@ class Collection:
             queries, limit, lambda positions: tables.vectors_of(positions, queries.shape[1]), selected
         )
 
-    def _vector(self, values: bytes) -> Vectors:
-        """Return float32[d] of bytes that fit the collection.
+    def _vectors(self, values: Sequence[bytes]) -> Vectors:
+        """Return float32[n, d] of bytes that fit the collection.
 
         Raises `INVALID_VECTOR_LENGTH`, or `INVALID_DATABASE_QUERY` for a zero vector with the cosine metric.
         """
         settings = self._settings.vector
         if settings is None:
             raise DataApiError("VECTOR_SEARCH_NOT_SUPPORTED", keyspace=self.keyspace, collection=self.entry.name)
-        if len(values) != 4 * settings.dimension:
-            raise DataApiError(
-                "INVALID_VECTOR_LENGTH",
-                length=len(values) // 4,
-                dimension=settings.dimension,
-                keyspace=self.keyspace,
-                collection=self.entry.name,
-            )
-        vector = np.frombuffer(values, "<f4")
-        if settings.metric is Metric.COSINE and not vector.any():
+        for one in values:
+            if len(one) != 4 * settings.dimension:
+                raise DataApiError(
+                    "INVALID_VECTOR_LENGTH",
+                    length=len(one) // 4,
+                    dimension=settings.dimension,
+                    keyspace=self.keyspace,
+                    collection=self.entry.name,
+                )
+        vectors = np.frombuffer(b"".join(values), "<f4").reshape(len(values), -1)
+        if settings.metric is Metric.COSINE and not all(vector.any() for vector in vectors):
             raise DataApiError("INVALID_DATABASE_QUERY", problem="a zero vector has no direction to compare by cosine")
-        return np.asarray(vector, np.float32)
+        return np.asarray(vectors, np.float32)
 
     # --- writing ---
 
@@ -451,7 +451,7 @@ class Collection:
 
     def _check_values(self, values: bytes) -> None:
         if values and self._settings.vector is not None:
-            self._vector(values)
+            self._vectors([values])
 
     # --- files ---
 
@@ -513,10 +513,14 @@ class Collection:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _rows(tables: DocumentTables, nearest: Nearest, vectors: bool) -> list[_Near]:
-    """Return what was found, without those documents that are not there for this reader."""
-    similarities = dict(zip(nearest.positions.tolist(), nearest.similarities.tolist(), strict=True))
-    return [(row, similarities[row.position]) for row in tables.at(list(similarities), vectors=vectors)]
+def _rows(tables: DocumentTables, found: Sequence[Nearest], vectors: bool) -> list[list[_Near]]:
+    """Return what each query found, without those documents that are not there for this reader."""
+    rows = tables.held(np.concatenate([nearest.positions for nearest in found]), vectors=vectors)
+    return [[(rows[position], near) for position, near in _pairs(nearest) if position in rows] for nearest in found]
+
+
+def _pairs(nearest: Nearest) -> Iterator[tuple[int, float]]:
+    return zip(nearest.positions.tolist(), nearest.similarities.tolist(), strict=True)
 
 
 def _projected(rows: Sequence[_Near], projection: Projection) -> list[Found]:

@@ -91,7 +91,8 @@ class Connections:
 
     def _take(self) -> DocumentTables:
         with self._changed:
-            self._changed.wait_for(lambda: not self._opening_again)
+            while self._opening_again:
+                self._changed.wait()
             if self._closed:
                 raise ClosedError
             self._reading += 1
@@ -115,7 +116,8 @@ class Connections:
                 self._idle.append(tables)
             else:
                 tables.connection.close()
-            self._changed.notify_all()
+            if self._opening_again:
+                self._changed.notify_all()
 
     def _unreadable(self, problem: Exception, system_errno: int) -> DataApiError:
         error = read_failure(problem, self.path, system_errno)

@@ -111,13 +111,22 @@ class DocumentTables:
 
     # --- reading ---
 
-    def at(self, positions: Iterable[int], *, vectors: bool = True) -> Iterator[Row]:
-        """Yield the documents in some places, in that order, without those that are not there.
+    def at(self, positions: Iterable[int]) -> Iterator[Row]:
+        """Yield the documents in some places, in that order, without those that are not there."""
+        sql = f"SELECT {_COLUMNS} FROM documents AS d WHERE d.position = ?"
+        return map(_row, self.connection.executemany(sql, zip(positions)))
+
+    def held(self, positions: Positions, *, vectors: bool = True) -> dict[int, Row]:
+        """Return by position the documents in some places int64[n], without those that are not there.
 
         Without `vectors` they are as if they had none, and are read faster.
         """
-        sql = f"SELECT {_COLUMNS if vectors else _WITHOUT_VECTOR} FROM documents AS d WHERE d.position = ?"
-        return map(_row, self.connection.executemany(sql, zip(positions)))
+        if not len(positions):
+            return {}
+        columns = _COLUMNS if vectors else _WITHOUT_VECTOR
+        sql = f"SELECT {columns} FROM carray(?) AS c CROSS JOIN documents AS d ON d.position = c.value"
+        found = self.connection.execute(sql, (apsw.carray(positions),)).fetchall()
+        return {row.position: row for row in map(_row, found)}
 
     def matching(self, filter_: Filter, *, after: int = 0, limit: int) -> Iterator[Row]:
         """Yield the documents that match, in storage order, from the first one after a position; -1 yields all."""

@@ -1,8 +1,21 @@
 """A lock that many readers or one writer hold."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+
+class _Reading(AbstractContextManager[None]):
+    """What readers of a lock are in, all of them in this one object: every search takes two such locks."""
+
+    def __init__(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
+        self._begin, self._end = begin, end
+
+    def __enter__(self) -> None:
+        self._begin()
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
 
 
 class ReadWriteLock:
@@ -21,21 +34,11 @@ class ReadWriteLock:
         self._turn = 0
         self._readers_waiting = 0
         self._readers_due = 0
+        self._reading = _Reading(self._begin_reading, self._end_reading)
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> AbstractContextManager[None]:
         """Hold the lock with other readers."""
-        with self._condition:
-            if self._writing or self._writers_waiting:
-                self._wait_to_read()
-            self._readers += 1
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._readers -= 1
-                if not self._readers and self._writers_waiting:
-                    self._condition.notify_all()
+        return self._reading
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -53,6 +56,18 @@ class ReadWriteLock:
                 self._turn += 1
                 self._readers_due += self._readers_waiting
                 self._readers_waiting = 0
+                self._condition.notify_all()
+
+    def _begin_reading(self) -> None:
+        with self._condition:
+            if self._writing or self._writers_waiting:
+                self._wait_to_read()
+            self._readers += 1
+
+    def _end_reading(self) -> None:
+        with self._condition:
+            self._readers -= 1
+            if not self._readers and self._writers_waiting:
                 self._condition.notify_all()
 
     def _wait_to_read(self) -> None:

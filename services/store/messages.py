@@ -40,7 +40,7 @@ from services.store.filters import (
     Size,
 )
 from services.store.ordering import FieldOrder, SortField
-from services.store.projection import Projection, Slice
+from services.store.projection import WHOLE, Projection, Slice
 from services.store.records import CollectionSettings, Found, Record, StoredVector, VectorSettings
 from services.store.updates import Operation
 from services.store.vectors.similarity import Metric
@@ -51,8 +51,8 @@ _METRICS = {
     pb.METRIC_EUCLIDEAN: Metric.EUCLIDEAN,
 }
 _METRIC_NUMBERS = {metric: number for number, metric in _METRICS.items()}
-#: Filters that are remembered, each of so many bytes at most: clients ask with few, again and again.
-_REMEMBERED_FILTERS, _REMEMBERED_BYTES = 500, 1_000
+#: Filters and projections that are remembered, each of so many bytes at most: clients ask with few, again and again.
+_REMEMBERED, _REMEMBERED_BYTES = 500, 1_000
 _IMAGES = {pb.RETURN_IMAGE_BEFORE: Image.BEFORE, pb.RETURN_IMAGE_AFTER: Image.AFTER}
 
 
@@ -177,7 +177,7 @@ def read_filter(message: pb.Filter) -> Filter:
     return _remembered_filter(message.SerializeToString()) if size <= _REMEMBERED_BYTES else _filter(message)
 
 
-@lru_cache(maxsize=_REMEMBERED_FILTERS)
+@lru_cache(maxsize=_REMEMBERED)
 def _remembered_filter(message: bytes) -> Filter:
     return _filter(pb.Filter.FromString(message))
 
@@ -281,7 +281,19 @@ def read_selection(filter_: pb.Filter, sort: pb.Sort) -> Selection:
 
 
 def read_projection(message: pb.Projection) -> Projection:
-    """Return what part of a document is wanted."""
+    """Return what part of a document is wanted, for the same message most often the same object."""
+    size = message.ByteSize()
+    if not size:
+        return WHOLE
+    return _remembered_projection(message.SerializeToString()) if size <= _REMEMBERED_BYTES else _projection(message)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered_projection(message: bytes) -> Projection:
+    return _projection(pb.Projection.FromString(message))
+
+
+def _projection(message: pb.Projection) -> Projection:
     return Projection(
         include=message.kind == pb.PROJECTION_KIND_INCLUDE,
         paths=tuple(map(_path, message.paths)),

@@ -40,6 +40,8 @@ class FilterSettings(Section, frozen=True):
 
     cache_bytes: NotNegative = 64 * 1024 * 1024
     """Memory of a collection for what its filters found lately; 0 keeps nothing."""
+    vectors_bytes: NotNegative = 32 * 1024 * 1024
+    """Memory of a collection for copies of the vectors that filters selected, asked again and again; 0 keeps none."""
 
 
 class MemorySettings(Section, frozen=True):

@@ -24,8 +24,8 @@ _FIRST_CAPACITY = 64
 #: Candidates beyond those wanted. Where their scores are too near to tell, four times as many are taken.
 MARGIN = 16
 _WIDER = 4
-#: Selected rows that several queries are compared with at a time: as many as stay in a processor's own cache.
-_BLOCK_ROWS = 512
+#: Products of numbers, at most, when queries are compared with a block of rows: OpenBLAS wakes no thread for so few.
+_BLOCK_PRODUCTS = 1 << 18
 
 
 class Ranked(NamedTuple):
@@ -50,6 +50,8 @@ def ranked(positions: Positions, scores: Scores) -> Ranked:
 
 def ranked_each(positions: Positions, scores: Scores) -> list[Ranked]:
     """Return the candidates int64[q, k] of each query, with scores float64[q, k], in order."""
+    if len(scores) == 1:
+        return [ranked(positions[0], scores[0])]
     order = np.lexsort((positions, -scores))
     query = np.arange(len(order))[:, np.newaxis]
     return list(map(Ranked, positions[query, order], scores[query, order]))
@@ -213,24 +215,64 @@ def nearest_of(
 ) -> list[npt.NDArray[np.int64]]:
     """Return the slots int64[min(count, n)], in any order, whose rows are nearest to each query float32[q, d].
 
-    Rows are compared where they lie, because copying the selected ones together takes twice as long as one query. Of
-    several queries all are compared with a block of rows before the next one, so that memory is read once.
+    For one query rows are compared where they lie, because copying the selected ones together takes twice as long. For
+    several, blocks of them are copied, so that memory is read once.
     """
     chosen = slots.astype(np.int64)
     if count >= len(chosen):
         return [chosen] * len(queries)
     queries = np.ascontiguousarray(queries)
-    scores = np.empty((len(queries), len(chosen)), np.float32)
-    block = _BLOCK_ROWS if len(queries) > 1 else len(chosen)
-    compare = getattr(faiss, "fvec_L2sqr_by_idx" if metric is Metric.EUCLIDEAN else "fvec_inner_products_by_idx")
-    # With more threads the one query of a block would wake the others for nothing.
-    faiss.omp_set_num_threads(1)
-    for start in range(0, len(chosen), block):
-        part = np.tile(chosen[start : start + block], (len(queries), 1))
-        found = np.empty(part.shape, np.float32)
-        places = (faiss.swig_ptr(found), faiss.swig_ptr(queries), faiss.swig_ptr(rows), faiss.swig_ptr(part))
-        compare(*places, queries.shape[1], *part.shape)
-        scores[:, start : start + block] = found
+    distances = np.empty((len(queries), len(chosen)), np.float32)
+    if len(queries) == 1:
+        compare = getattr(faiss, "fvec_L2sqr_by_idx" if metric is Metric.EUCLIDEAN else "fvec_inner_products_by_idx")
+        places = (faiss.swig_ptr(distances), faiss.swig_ptr(queries), faiss.swig_ptr(rows), faiss.swig_ptr(chosen))
+        faiss.omp_set_num_threads(1)
+        compare(*places, queries.shape[1], 1, len(chosen))
+    else:
+        room = np.empty((_block_rows(queries), queries.shape[1]), np.float32)
+        for start in range(0, len(chosen), len(room)):
+            part = chosen[start : start + len(room)]
+            # Without "clip" NumPy would copy twice, so as to leave `out` alone where a number is out of range.
+            block = rows.take(part, axis=0, out=room[: len(part)], mode="clip")
+            _compare(queries, block, metric, distances[:, start : start + len(part)])
+    return _least(distances, chosen, count, metric)
+
+
+def nearest_in(
+    queries: Vectors, copy: Vectors, slots: Slots, count: int, metric: Metric
+) -> list[npt.NDArray[np.int64]]:
+    """Return what `nearest_of` does, for a `copy` float32[n, d] of the rows in the slots, which lie together."""
+    chosen = slots.astype(np.int64)
+    if count >= len(chosen):
+        return [chosen] * len(queries)
+    queries = np.ascontiguousarray(queries)
+    distances = np.empty((len(queries), len(copy)), np.float32)
+    rows = _block_rows(queries)
+    for start in range(0, len(copy), rows):
+        _compare(queries, copy[start : start + rows], metric, distances[:, start : start + rows])
+    return _least(distances, chosen, count, metric)
+
+
+def _block_rows(queries: Vectors) -> int:
+    """Return how many rows are compared with some queries at a time: few enough to stay in a processor's own cache."""
+    return max(1, _BLOCK_PRODUCTS // queries.size)
+
+
+def _compare(queries: Vectors, block: Vectors, metric: Metric, out: Vectors) -> None:
+    """Write inner products, or squared distances, of queries and the rows of a block into `out` float32[q, n]."""
+    if metric is not Metric.EUCLIDEAN and len(queries) > 1:
+        # What overflows is infinitely near or far, which is as good as any order among vectors of such a size.
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.matmul(queries, block.T, out=out)
+        return
+    # Squared distances by way of products would lose what is near in rounding.
+    compare = getattr(faiss, "fvec_L2sqr_ny" if metric is Metric.EUCLIDEAN else "fvec_inner_products_ny")
+    rows, dimension = faiss.swig_ptr(block), block.shape[1]
+    for query, found in zip(queries, out, strict=True):
+        compare(faiss.swig_ptr(found), faiss.swig_ptr(query), rows, dimension, len(block))
+
+
+def _least(distances: Vectors, slots: npt.NDArray[np.int64], count: int, metric: Metric) -> list[npt.NDArray[np.int64]]:
     if metric is not Metric.EUCLIDEAN:
-        np.negative(scores, out=scores)
-    return list(chosen[np.argpartition(scores, count - 1, axis=1)[:, :count]])
+        np.negative(distances, out=distances)
+    return list(slots[np.argpartition(distances, count - 1, axis=1)[:, :count]])

@@ -7,6 +7,7 @@ until the graph is built anew. How far a search walks is its effort (FAISS's `ef
 import itertools
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import faiss as typed_faiss
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.store.settings import IndexSettings
-from services.store.vectors.flat import MARGIN, nearest_of, threads_for
+from services.store.vectors.flat import MARGIN, nearest_in, nearest_of, threads_for
 from services.store.vectors.places import ABSENT, Places, Positions, Slots
 from services.store.vectors.selection import Selected
 from services.store.vectors.similarity import Metric, Vectors
@@ -26,10 +27,11 @@ _QUANTIZERS = {"float16": faiss.ScalarQuantizer.QT_fp16, "int8": faiss.ScalarQua
 _EXPECTED_SHARE = 0.7
 #: Walks that are taken before all selected vectors are compared: by their share of all, and by the share that was met.
 _WALKS = 2
-#: What a comparison costs in a walk, in those of a scan: neighbours lie anywhere. And in those of a scan for several
-#: queries, which reads each vector once for all of them.
-WALKED_COST, _WALKED_COST_OF_SEVERAL = 1.5, 3.0
-_SEVERAL = 4
+#: What a comparison costs in a walk, in those of a scan for one query: neighbours lie anywhere.
+WALKED_COST = 2.0
+#: What a scan costs, in those of a scan for one query: to read a vector for several queries, to read it of a copy, and
+#: to compare it with one of them.
+_GATHERED_COST, _COPIED_COST, _COMPARED_COST = 1.25, 0.6, 0.05
 #: Candidates beyond those wanted where vectors are exact: what float32 cannot tell apart is then told by float64.
 _EXACT_MARGIN = 4
 #: Numbers for the states of all graphs.
@@ -64,6 +66,7 @@ class GraphIndex:
     def _adopt(self, graph: Any, places: Places, live: npt.NDArray[np.bool_]) -> None:
         self.faiss_index = graph
         self._vectors = faiss.downcast_index(graph.storage)
+        self._rows: Vectors | None = None
         self._places = places
         self._live = live
         self._tombstones = len(places) - int(live.sum())
@@ -126,8 +129,11 @@ class GraphIndex:
         """Return the vectors float32[slots, d] where it keeps them as they are; a view that adding ends."""
         if self.storage != "float32":
             return None
-        flat = faiss.rev_swig_ptr(self._vectors.get_xb(), self.slots * self.dimension)
-        return np.asarray(flat).reshape(self.slots, self.dimension)
+        rows = self._rows
+        if rows is None or len(rows) != self.slots:
+            flat = faiss.rev_swig_ptr(self._vectors.get_xb(), self.slots * self.dimension)
+            rows = self._rows = np.asarray(flat).reshape(self.slots, self.dimension)
+        return rows
 
     def more_than(self, limit: int) -> int:
         """Return how many candidates beyond those wanted are worth comparing by their stored vectors.
@@ -144,6 +150,7 @@ class GraphIndex:
     def add(self, prepared: Vectors, threads: int) -> None:
         """Link prepared vectors float32[n, d] into the graph. They are found once `take` has named them."""
         faiss.omp_set_num_threads(threads)
+        self._rows = None
         if self.slots + len(prepared) > self._room:
             self._room = max(2 * self._room, self.slots + len(prepared))
         self.faiss_index.add(prepared)
@@ -192,14 +199,17 @@ class GraphIndex:
         """
         found: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)] * len(queries)
         slots = selected.slots_in(self)
+        copy: Vectors | None = None
         left = np.arange(len(queries) if len(slots) else 0)
         share = len(slots) / max(1, self.slots)
         for _ in range(_WALKS):
             if not len(left):
                 break
             walk = walk_for(share)
-            cost = _WALKED_COST_OF_SEVERAL if len(left) >= _SEVERAL else WALKED_COST
-            if cost * walk.compared >= len(slots):
+            cost = WALKED_COST * walk.compared
+            if cost >= _scan_cost(len(slots), len(left), copied=True):
+                copy = selected.copied_in(self, len(left))
+            if cost >= _scan_cost(len(slots), len(left), copied=copy is not None):
                 break
             enough = max(count, math.ceil(_EXPECTED_SHARE * walk.compared * share))
             walked = self.walk(queries[left], enough, walk.steps, selected.bits_in(self))
@@ -211,7 +221,7 @@ class GraphIndex:
                 share = max(1, int(met[few].min())) / walk.compared
             left = left[few]
         if len(left):
-            compared = self._compare(queries[left], count, slots)
+            compared = self._compare(queries[left], count, slots, copy)
             for query, near in zip(left.tolist(), compared, strict=True):
                 found[query] = near
         return found
@@ -224,12 +234,20 @@ class GraphIndex:
         `ABSENT` fills the rest. `count` does not make the walk longer.
         """
         faiss.omp_set_num_threads(threads_for(len(queries)))
-        selector = None if bits is None else faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-        parameters = faiss.SearchParametersHNSW(efSearch=steps, sel=selector)
-        _, found = self.faiss_index.search(np.ascontiguousarray(queries), count, params=parameters)
-        return np.asarray(found)
+        if bits is None:
+            parameters = _unselected(steps)
+        else:
+            selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+            parameters = faiss.SearchParametersHNSW(efSearch=steps, sel=selector)
+        queries = np.ascontiguousarray(queries)
+        scores, found = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
+        places = (faiss.swig_ptr(scores), faiss.swig_ptr(found))
+        self.faiss_index.search_c(len(queries), faiss.swig_ptr(queries), count, *places, parameters)
+        return found
 
-    def _compare(self, queries: Vectors, count: int, slots: Slots) -> list[npt.NDArray[np.int64]]:
+    def _compare(self, queries: Vectors, count: int, slots: Slots, copy: Vectors | None) -> list[npt.NDArray[np.int64]]:
+        if copy is not None:
+            return nearest_in(queries, copy, slots, count, self.metric)
         rows = self.exact_rows
         if rows is not None:
             return nearest_of(queries, rows, slots, count, self.metric)
@@ -245,3 +263,16 @@ class GraphIndex:
         codes = faiss.rev_swig_ptr(self._vectors.codes.data(), self.slots * self._code())
         chosen = np.ascontiguousarray(np.asarray(codes).reshape(self.slots, -1)[slots])
         return np.asarray(self._vectors.sa_decode(chosen))
+
+
+def _scan_cost(vectors: int, queries: int, *, copied: bool) -> float:
+    """Return what comparing so many vectors costs for each of some queries, in vectors compared with one alone."""
+    if queries == 1 and not copied:
+        return vectors
+    return vectors * ((_COPIED_COST if copied else _GATHERED_COST) / queries + _COMPARED_COST)
+
+
+@lru_cache
+def _unselected(steps: int) -> Any:
+    """Return the parameters of walks among all vectors, made once: FAISS only reads them."""
+    return faiss.SearchParametersHNSW(efSearch=steps)

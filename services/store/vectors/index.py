@@ -114,9 +114,9 @@ class VectorIndex:
                 return self._nearest(tail)
             candidates = self._candidates(graph, prepared, limit, selected)
             # Taken along, because positions and rows may change once the locks are given back.
-            positions = [graph.positions[slots] for slots in candidates]
-            exact = graph.exact_rows
-            rows = None if exact is None else exact[np.concatenate(candidates)]
+            named, exact = graph.positions, graph.exact_rows
+            positions = [named[slots] for slots in candidates]
+            rows = None if exact is None else exact.take(np.concatenate(candidates), axis=0)
         near = self._ranked(prepared, positions, rows, stored)
         return self._nearest([_merged(ahead, found).first(limit) for ahead, found in zip(tail, near, strict=True)])
 
@@ -151,13 +151,18 @@ class VectorIndex:
         effort = self._effort
         if selected is None:
             steps = effort.walk + _EFFORT_PER_MORE * max(0, limit - NEAREST)
-            return [slots[slots != ABSENT] for slots in graph.search(queries, count, steps)]
+            found = graph.search(queries, count, steps)
+            # Only the last ones can be missing.
+            short = ABSENT in found[:, -1].tolist()
+            return [slots[slots != ABSENT] for slots in found] if short else list(found)
         # To find twice as many among all is to find as many among half of them.
         part = NEAREST / max(NEAREST, limit)
         return graph.search_among(queries, count, lambda share: effort.walk_among(share * part, graph.links), selected)
 
     def _nearest(self, found: Sequence[Ranked]) -> list[Nearest]:
         """Return what each query found with similarities, which are computed together."""
+        if len(found) == 1:
+            return [Nearest(found[0].positions, similarity(found[0].scores, self.metric))]
         similarities = similarity(np.concatenate([near.scores for near in found]), self.metric)
         ends = list(accumulate(len(near.positions) for near in found))
         parts = [similarities[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -7,9 +7,7 @@ wait for none of this.
 """
 
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -22,8 +20,21 @@ _MOST = 32
 
 @dataclass(slots=True, eq=False)
 class _Waiting(Generic[Search, Answer]):
+    """A search, and its answer or what was raised. The lock of its line tells that one of both is there."""
+
     search: Search
-    answer: "Future[Answer]" = field(default_factory=Future)
+    answer: Answer | None = None
+    problem: Exception | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.answer is not None or self.problem is not None
+
+    def result(self) -> Answer:
+        if self.problem is not None:
+            raise self.problem
+        assert self.answer is not None
+        return self.answer
 
 
 @dataclass(slots=True)
@@ -36,7 +47,7 @@ class _Line(Generic[Search, Answer]):
 
 
 class SearchQueue(Generic[Search, Answer]):
-    """The searches of one index. `answer` answers several of one kind."""
+    """The searches of one index. `answer` answers several of one kind, none with None."""
 
     def __init__(self, answer: Callable[[Sequence[Search]], list[Answer]]) -> None:
         self._answer = answer
@@ -51,25 +62,30 @@ class SearchQueue(Generic[Search, Answer]):
     def run(self, search: Search, kind: Hashable) -> Answer:
         """Return the answer to a search; raises what `answer` raises for it alone."""
         mine = _Waiting[Search, Answer](search)
-        with self._joined(mine, kind) as line, line.leading:
-            if not mine.answer.done():
-                self._lead(line, mine)
-        return mine.answer.result()
+        line = self._join(mine, kind)
+        try:
+            with line.leading:
+                if not mine.done:
+                    self._lead(line, mine)
+        finally:
+            self._leave(line, kind)
+        return mine.result()
 
-    @contextmanager
-    def _joined(self, mine: _Waiting[Search, Answer], kind: Hashable) -> Iterator[_Line[Search, Answer]]:
-        """Give the line of a kind, which is there as long as anybody is inside."""
+    def _join(self, mine: _Waiting[Search, Answer], kind: Hashable) -> _Line[Search, Answer]:
+        """Return the line of a kind, which is there as long as anybody is inside."""
         with self._lock:
-            line = self._lines.setdefault(kind, _Line())
+            line = self._lines.get(kind)
+            if line is None:
+                line = self._lines[kind] = _Line()
             line.inside += 1
             line.waiting.append(mine)
-        try:
-            yield line
-        finally:
-            with self._lock:
-                line.inside -= 1
-                if not line.inside:
-                    del self._lines[kind]
+            return line
+
+    def _leave(self, line: _Line[Search, Answer], kind: Hashable) -> None:
+        with self._lock:
+            line.inside -= 1
+            if not line.inside:
+                del self._lines[kind]
 
     def _lead(self, line: _Line[Search, Answer], mine: _Waiting[Search, Answer]) -> None:
         with self._lock:
@@ -80,19 +96,17 @@ class SearchQueue(Generic[Search, Answer]):
             answers = self._answer([waiting.search for waiting in batch])
         except Exception as problem:  # noqa: BLE001 - told to whoever asked
             if len(batch) == 1:
-                mine.answer.set_exception(problem)
+                mine.problem = problem
                 return
             # One of them may be at fault: each is answered alone.
             for waiting in batch:
                 self._alone(waiting)
             return
         for waiting, answer in zip(batch, answers, strict=True):
-            waiting.answer.set_result(answer)
+            waiting.answer = answer
 
     def _alone(self, waiting: _Waiting[Search, Answer]) -> None:
         try:
-            (answer,) = self._answer([waiting.search])
+            (waiting.answer,) = self._answer([waiting.search])
         except Exception as problem:  # noqa: BLE001 - told to whoever asked
-            waiting.answer.set_exception(problem)
-        else:
-            waiting.answer.set_result(answer)
+            waiting.problem = problem

@@ -15,6 +15,8 @@ Scores = npt.NDArray[np.float64]
 
 #: The greatest number that float32 holds.
 _GREATEST = float(np.finfo(np.float32).max)
+#: Less than the length of any vector of float32 but zero.
+_LEAST = 1e-300
 #: Rows that are converted to float64 at a time.
 _ROWS = 4096
 
@@ -37,8 +39,8 @@ def prepare(vectors: Vectors, metric: Metric) -> Vectors:
     # In float64, so that squares of large or tiny float32 neither overflow nor vanish.
     wide = vectors.astype(np.float64)
     lengths = np.sqrt(np.einsum("nd,nd->n", wide, wide))[:, np.newaxis]
-    lengths[lengths == 0] = 1
-    return np.asarray(wide / lengths, np.float32)
+    wide /= np.maximum(lengths, _LEAST)
+    return wide.astype(np.float32)
 
 
 def exact_scores(query: Vectors, rows: Vectors, metric: Metric) -> Scores:
@@ -78,5 +80,5 @@ def similarity(scores: Scores, metric: Metric) -> npt.NDArray[np.float32]:
     elif metric is Metric.COSINE:
         result = (1.0 + np.minimum(np.maximum(scores, -1.0), 1.0)) / 2.0
     else:
-        result = (1.0 + scores) / 2.0
-    return np.minimum(np.maximum(result, -_GREATEST), _GREATEST).astype(np.float32)
+        result = np.minimum(np.maximum((1.0 + scores) / 2.0, -_GREATEST), _GREATEST)
+    return result.astype(np.float32)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.store.vectors.flat import FlatIndex
+from services.store.vectors.flat import FlatIndex, nearest_in, nearest_of
 from services.store.vectors.selection import Selected
-from services.store.vectors.similarity import Metric, prepare, similarity
+from services.store.vectors.similarity import Metric, exact_scores, prepare, similarity
 
 METRICS = st.sampled_from(list(Metric))
 SMALL = st.lists(st.integers(-2, 2), min_size=3, max_size=3).map(lambda row: [*row, 1])
@@ -110,6 +110,22 @@ def test_queries_together_find_what_each_finds_alone(metric: Metric, chosen: int
     alone = [index.search(query.reshape(1, -1), 10, selected)[0] for query in queries]
     assert [found.positions.tolist() for found in together] == [found.positions.tolist() for found in alone]
     assert [found.scores.tolist() for found in together] == [found.scores.tolist() for found in alone]
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_rows_are_compared_where_they_lie_by_blocks_and_in_a_copy(metric: Metric, count: int) -> None:
+    random = np.random.default_rng(7)
+    rows = prepare(random.standard_normal((900, 96)).astype(np.float32), metric)
+    queries = prepare(random.standard_normal((count, 96)).astype(np.float32), metric)
+    slots = np.sort(random.permutation(900)[:700]).astype(np.int32)
+
+    scores = [exact_scores(query, rows[slots], metric) for query in queries]
+    nearest = [set(slots[np.argsort(-each)[:12]].tolist()) for each in scores]
+
+    assert [set(found.tolist()) for found in nearest_of(queries, rows, slots, 12, metric)] == nearest
+    assert [set(found.tolist()) for found in nearest_in(queries, rows[slots], slots, 12, metric)] == nearest
+    assert nearest_in(queries, rows[slots], slots, 701, metric)[0].tolist() == slots.tolist()
 
 
 def test_the_first_rows_are_exchanged_for_others_and_all_stay_under_their_positions() -> None:

@@ -18,6 +18,7 @@ from services.store.vectors.graph import GraphIndex
 from services.store.vectors.index import Nearest, VectorIndex
 from services.store.vectors.places import Positions
 from services.store.vectors.recall import Effort, measured
+from services.store.vectors.selection import Copies, Selected
 from services.store.vectors.similarity import Metric, Vectors
 from services.store.vectors.snapshot import read_snapshot
 from tests.unit.store.vectors.collections_of_vectors import Model, changed, clustered
@@ -137,8 +138,24 @@ def test_recall_is_kept_where_what_is_selected_lies_far_from_the_query() -> None
     assert share_found(model, query, 10, selected) >= 0.9
 
 
-@pytest.mark.parametrize("share", [None, 0.02, 0.5])
-def test_searches_together_find_what_each_finds_alone(share: float | None) -> None:
+@pytest.mark.parametrize("storage", STORAGES)
+def test_nothing_else_is_found_once_the_selected_vectors_are_copied(storage: Any) -> None:
+    model = Model(32, Metric.COSINE, IndexSettings(exact_below=1000, storage=storage))
+    model.change(dict(enumerate(clustered(3000, 32), start=1)))
+    model.builder.work()
+    graph = model.index.graph
+    assert graph is not None
+    queries, positions = clustered(3030, 32)[3000:], np.arange(1, 3000, 50)
+    copied = Selected(positions, Copies(1_000_000))
+    assert copied.copied_in(graph, 100) is not None
+
+    found = model.index.search(queries, 7, model.stored, copied)
+
+    assert positions_of(found) == positions_of(model.search(queries, 7, positions))
+
+
+@pytest.mark.parametrize(("share", "least"), [(None, 1.0), (0.02, 1.0), (0.5, 0.97)])
+def test_searches_together_find_what_each_finds_alone(share: float | None, least: float) -> None:
     model = Model(32, Metric.COSINE, IndexSettings(exact_below=1000))
     model.change(dict(enumerate(clustered(3000, 32), start=1)))
     model.builder.work()
@@ -149,7 +166,10 @@ def test_searches_together_find_what_each_finds_alone(share: float | None) -> No
 
     together = model.search(queries, 7, selected)
 
-    assert positions_of(together) == [positions_of(model.search(query[None], 7, selected))[0] for query in queries]
+    alone = [positions_of(model.search(query[None], 7, selected))[0] for query in queries]
+    # Of a half all may be compared for many searches, and a walk of one alone may miss something.
+    same = [len(set(one) & set(other)) for one, other in zip(positions_of(together), alone, strict=True)]
+    assert sum(same) >= least * 7 * len(queries)
 
 
 def test_what_is_deleted_or_changed_while_the_graph_is_built_is_neither_found_nor_lost() -> None:

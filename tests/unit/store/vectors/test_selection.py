@@ -6,7 +6,7 @@ import pytest
 from services.store.settings import IndexSettings
 from services.store.vectors.graph import GraphIndex
 from services.store.vectors.places import Positions
-from services.store.vectors.selection import Selected, Selections
+from services.store.vectors.selection import Copies, Selected, Selections
 from services.store.vectors.similarity import Metric
 
 
@@ -17,7 +17,7 @@ def graph_of(*positions: int) -> GraphIndex:
 
 
 def add(graph: GraphIndex, *positions: int) -> None:
-    graph.add(np.ones((len(positions), 4), np.float32), 1)
+    graph.add(np.array(positions, np.float32)[:, np.newaxis].repeat(4, axis=1), 1)
     graph.take(np.array(positions), np.ones(len(positions), np.bool_))
 
 
@@ -97,3 +97,54 @@ def test_what_is_larger_than_all_the_room_is_not_kept() -> None:
 
     assert len(selections.get("all", 1, lambda: np.arange(100))) == 100
     assert selections.size == 0
+
+
+def test_vectors_are_copied_once_enough_queries_asked_for_them() -> None:
+    graph = graph_of(9, 3, 7, 5)
+    selected = Selected(some(3, 5, 8), Copies(1_000))
+
+    assert [selected.copied_in(graph, 4) is None for _ in range(3)] == [True, True, False]
+    copy = selected.copied_in(graph, 1)
+    assert copy is not None
+    assert copy.tolist() == [[3, 3, 3, 3], [5, 5, 5, 5]]
+    assert selected.copied_in(graph, 1) is copy
+
+
+def test_a_copy_follows_the_graph() -> None:
+    graph = graph_of(9, 3, 7, 5)
+    selected = Selected(some(3, 5, 8), Copies(1_000))
+    assert selected.copied_in(graph, 9) is not None
+
+    add(graph, 8)
+
+    assert selected.copied_in(graph, 1) is None
+    copy = selected.copied_in(graph, 9)
+    assert copy is not None
+    assert copy[:, 0].tolist() == [3, 5, 8]
+
+
+def test_the_copy_that_was_read_longest_ago_makes_room() -> None:
+    graph, copies = graph_of(1, 2, 3), Copies(2 * 16)
+    selections = [Selected(some(at), copies) for at in (1, 2, 3)]
+
+    for at in (0, 1, 0, 2):
+        assert selections[at].copied_in(graph, 9) is not None
+
+    assert copies.size == 2 * 16
+    assert [selected.copied_in(graph, 1) is None for selected in selections] == [False, True, False]
+
+
+@pytest.mark.parametrize("copies", [None, Copies(31), Copies(1_000, lambda size: size < 32)])
+def test_without_room_nothing_is_copied(copies: Copies | None) -> None:
+    assert Selected(some(1, 2), copies).copied_in(graph_of(1, 2), 100) is None
+
+
+def test_a_copy_lasts_as_long_as_its_selection() -> None:
+    graph, copies = graph_of(1, 2), Copies(1_000)
+    selections = Selections(1_000, copies)
+    assert selections.get("filter", 1, lambda: some(1)).copied_in(graph, 9) is not None
+    assert selections.size == Selected(some(1)).memory_bytes + 16
+
+    selections.get("filter", 2, lambda: some(2))
+
+    assert copies.size == 0
