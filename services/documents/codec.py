@@ -12,7 +12,6 @@ JsonValue: TypeAlias = bool | int | Decimal | str | list["JsonValue"] | dict[str
 JsonObject: TypeAlias = dict[str, JsonValue]
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_WHITE_SPACE = b" \t\r\n"
 #: Turns what a number may consist of into zeros and the rest into spaces.
 _NUMBER_CHARACTERS = bytes(0x30 if byte in b"-+.0123456789eE" else 0x20 for byte in range(256))
 _CONTAINERS = (dict, list)
@@ -118,16 +117,18 @@ def measure(value: JsonValue) -> Measures:
     return Measures(members, depth, longest)
 
 
-def has_repeated_members(text: bytes, members: int) -> bool:
+def has_repeated_members(text: bytes, value: JsonValue, members: int) -> bool:
     """Tell whether an object of a JSON text names a member twice.
 
-    `members` counts those of the decoded value (`Measures.members`), from which repeated ones are missing. Outside
-    strings a colon stands for a member.
+    `value` is the decoded text and `members` counts its members (`Measures.members`): repeated ones are missing from
+    both. Outside strings a colon stands for a member.
     """
-    # Both counts are at least that of the members named: equal to the members that are left, they settle it. The
-    # second one is less often misled by colons in strings.
-    if text.count(b":") == members or text.translate(None, _WHITE_SPACE).count(b'":') == members:
+    colons = text.count(b":")
+    if colons == members:
         return False
+    # Encoded anew, strings have the same colons as before, unless one was escaped.
+    if b"\\u003" not in text:
+        return colons != encode(value).count(b":")
     return _STRING.sub(b"", text).count(b":") != members
 
 

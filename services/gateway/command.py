@@ -166,7 +166,7 @@ def _decode_with_arrays(body: bytes, limits: Limits) -> JsonValue:
     sizes = measure(value)
     # The places of the arrays are five levels deep at most.
     within = max(sizes.depth, 5) <= limits.nesting_depth and sizes.longest_name <= limits.member_name_characters
-    if not within or has_repeated_members(rest, sizes.members) or long_number(body, limits.number_characters):
+    if not within or has_repeated_members(rest, value, sizes.members) or long_number(body, limits.number_characters):
         return None
     return value if put_back(value, arrays, limits.insert_many_documents) else None
 
@@ -185,10 +185,10 @@ def _decode_body(body: bytes, limits: Limits) -> JsonValue:
             return _decode_body(first, limits)
         raise DataApiError("REQUEST_NOT_JSON", problem=str(error)) from None
     sizes = measure(value)
-    if has_repeated_members(body, sizes.members):
-        raise DataApiError("REQUEST_NOT_JSON", problem="an object has two members of the same name")
     if sizes.depth > limits.nesting_depth:
         raise _too_large(f"the body is nested over {limits.nesting_depth} levels deep")
+    if has_repeated_members(body, value, sizes.members):
+        raise DataApiError("REQUEST_NOT_JSON", problem="an object has two members of the same name")
     if sizes.longest_name > limits.member_name_characters:
         raise _too_large(f"a member's name has {sizes.longest_name} characters, over {limits.member_name_characters}")
     length = long_number(body, limits.number_characters)

@@ -11,6 +11,7 @@ from orrery.store.v1 import store_pb2
 from services.documents.codec import JsonObject, JsonValue, characters, encode, json_type
 from services.documents.rules import check_document, check_id
 from services.documents.values import display_id, id_first
+from services.documents.vectors import literal_characters
 from services.gateway.collection import Collection
 from services.gateway.grammar.vector import parse_document_vector
 from services.gateway.ids import new_id
@@ -140,7 +141,7 @@ def _prepare(
     text: str | None = None
     if VECTOR in document:
         message.vector.CopyFrom(parse_document_vector(document[VECTOR], collection, limits))
-        size += len(message.vector.literal)
+        size += literal_characters(message.vector.literal, message.vector.values)
     if VECTORIZE in document:
         given = document[VECTORIZE]
         message.vectorize = encode(given)

@@ -3,7 +3,8 @@
 import msgspec
 from orrery.store.v1 import store_pb2
 
-from services.gateway.grammar.vector import vector_to_json
+from services.documents.vectors import BINARY_FORM
+from services.gateway.grammar.vector import binary_to_json, vector_to_json
 
 _encoder = msgspec.json.Encoder()
 
@@ -30,6 +31,8 @@ def render_document(found: store_pb2.FoundDocument, include_similarity: bool) ->
 
 
 def _vector(vector: store_pb2.Vector) -> bytes:
+    if vector.literal == BINARY_FORM:
+        return binary_to_json(vector.values)
     if vector.literal:
         return vector.literal
     return vector_to_json(vector.values) if vector.values else b"null"

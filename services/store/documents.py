@@ -54,8 +54,16 @@ CREATE INDEX postings_by_document ON postings (document, path, key);
 CREATE TABLE writes (sequence INTEGER NOT NULL);
 INSERT INTO writes VALUES (0);
 """
+#: What was written since a snapshot is found by a few bytes of each document, not by reading all pages of all of them.
+_BY_SEQUENCE = "CREATE INDEX documents_by_sequence ON documents (sequence);"
+
+
+def _index_sequences(connection: apsw.Connection) -> None:
+    connection.execute(_BY_SEQUENCE)
+
+
 #: The form of a collection's file.
-FORMAT = FileFormat(_SCHEMA)
+FORMAT = FileFormat(_SCHEMA + _BY_SEQUENCE, (_index_sequences,))
 _COLUMNS = "d.position, d.id_key, d.json, d.vector, d.literal, d.vectorize, d.lexical"
 _WITHOUT_VECTOR = "d.position, d.id_key, d.json, NULL, NULL, d.vectorize, d.lexical"
 #: Numbers of paths that one connection remembers; beyond, it forgets them all and looks them up again.
@@ -181,9 +189,11 @@ class DocumentTables:
 
     def written(self) -> tuple[Positions, npt.NDArray[np.int64]]:
         """Return the position int64[n] of every document, ascending, and the number int64[n] of its last write."""
-        rows = self.connection.execute("SELECT position, sequence FROM documents ORDER BY position").fetchall()
+        # In no order, so that the index on sequences is read alone; it is in the order of the last writes.
+        rows = self.connection.execute("SELECT position, sequence FROM documents").fetchall()
         columns = np.array(rows, np.int64).reshape(-1, 2)
-        return columns[:, 0].copy(), columns[:, 1].copy()
+        ordered = columns[np.argsort(columns[:, 0], kind="stable")]
+        return ordered[:, 0].copy(), ordered[:, 1].copy()
 
     def totals(self) -> tuple[int, int]:
         """Return how many documents there are, and how many have a vector. Reads them all."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from services.documents.codec import characters, decode, decode_object, encode
 from services.documents.rules import DocumentLimits, check_document, check_id
 from services.documents.values import display_id, equal, id_first, id_key
+from services.documents.vectors import literal_characters
 from services.runtime.errors import DataApiError
 from services.store.changes import Changed, Image, IndexChanges, Replacement, Special, Update
 from services.store.documents import DocumentTables, Row
@@ -97,9 +98,9 @@ def _changed_record(
 
 def _characters(record: Record) -> int:
     """Return the characters of a document's JSON with all that lies beside it."""
-    literal = b"" if record.vector is None else record.vector.literal
-    texts = (record.json, literal, record.vectorize or b"", record.lexical or b"")
-    return sum(map(characters, texts))
+    literal = 0 if record.vector is None else literal_characters(record.vector.literal, record.vector.values)
+    texts = (record.json, record.vectorize or b"", record.lexical or b"")
+    return literal + sum(map(characters, texts))
 
 
 def _max_elements(limits: DocumentLimits) -> int:

@@ -12,7 +12,7 @@ class StoredVector(NamedTuple):
     """A vector and how it is shown.
 
     `values` is little-endian float32, empty for a vector that is null. `literal` is the JSON text to show instead
-    of the shortest array of the values.
+    of the shortest array of the values, or `BINARY_FORM`.
     """
 
     values: bytes

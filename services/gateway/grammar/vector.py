@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from orrery.store.v1 import store_pb2
 
-from services.documents.codec import JsonValue, encode, json_type
+from services.documents.codec import JsonObject, JsonValue, encode, json_type
+from services.documents.vectors import BINARY_FORM
 from services.gateway.collection import Collection
 from services.gateway.limits import Limits
 from services.gateway.number_arrays import NumberArray
@@ -72,18 +73,28 @@ def read_binary(value: JsonValue) -> Float32:
     """
     if not isinstance(value, str):
         raise BinaryVectorError(f"it is of JSON type {json_type(value)}")
-    try:
-        content = binascii.a2b_base64(value, strict_mode=True)
-    except (binascii.Error, ValueError) as error:
-        raise BinaryVectorError(f"it is not Base64 ({error})") from None
+    content = _from_base64(value)
     if not content:
         raise BinaryVectorError("it is empty")
     if len(content) % 4:
         raise BinaryVectorError(f"its {len(content)} bytes are no multiple of 4")
     vector = np.frombuffer(content, ">f4").astype(np.float32)
-    if not np.isfinite(vector).all():
+    # Counting takes half as long as `all`.
+    if np.count_nonzero(np.isfinite(vector)) < len(vector):
         raise BinaryVectorError("it holds a number that is not finite")
     return vector
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        # Several times as fast, and stricter in what may follow the padding.
+        return msgspec.convert(text, bytes)
+    except msgspec.ValidationError:
+        pass
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        raise BinaryVectorError(f"it is not Base64 ({error})") from None
 
 
 def check_vector(vector: Float32, collection: Collection) -> bytes:
@@ -100,7 +111,7 @@ def check_vector(vector: Float32, collection: Collection) -> bytes:
             keyspace=collection.keyspace,
             collection=collection.name,
         )
-    if options and options.metric == "cosine" and not vector.any():
+    if options and options.metric == "cosine" and not np.count_nonzero(vector):
         raise DataApiError("INVALID_DATABASE_QUERY", problem="a zero vector has no direction to compare by cosine")
     return vector.astype("<f4", copy=False).tobytes()
 
@@ -118,13 +129,30 @@ def parse_document_vector(value: JsonValue, collection: Collection, limits: Limi
         except BinaryVectorError as problem:
             raise DataApiError("SHRED_BAD_BINARY_VECTOR_VALUE", problem=problem) from None
         _check_count(len(vector), limits)
-        return store_pb2.Vector(values=check_vector(vector, collection), literal=encode(value))
+        values = check_vector(vector, collection)
+        return store_pb2.Vector(values=values, literal=_binary_literal(value, values))
     if not isinstance(value, list):
         raise DataApiError("SHRED_BAD_DOCUMENT_VECTOR_TYPE", type=json_type(value))
     _check_count(len(value), limits)
     values = check_vector(read_array(value), collection)
     literal = value.text() if isinstance(value, NumberArray) else encode(value)
     return store_pb2.Vector(values=values, literal=b"" if _is_shortest(literal, values) else literal)
+
+
+def _binary_literal(value: JsonObject, values: bytes) -> bytes:
+    """Return what says that a vector is shown as its `$binary` was sent."""
+    text = str(value[BINARY])
+    # Without padding there is one text for the values; with it, some decoders take several.
+    return BINARY_FORM if not text.endswith("=") or text == _to_base64(values) else encode(value)
+
+
+def binary_to_json(values: bytes) -> bytes:
+    """Return the JSON object that shows little-endian float32 as `$binary`."""
+    return b'{"$binary":"%b"}' % _to_base64(values).encode()
+
+
+def _to_base64(values: bytes) -> str:
+    return binascii.b2a_base64(np.frombuffer(values, "<f4").astype(">f4").tobytes(), newline=False).decode()
 
 
 def _is_shortest(literal: bytes, values: bytes) -> bool:

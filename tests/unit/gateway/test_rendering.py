@@ -25,6 +25,11 @@ VALUES = np.array([0.1, 0.25], "<f4").tobytes()
             None,
             b'{"_id":1,"$vector":{"$binary":"x"}}',
         ),
+        (
+            pb.Document(json=b'{"_id":1}', vector=pb.Vector(values=VALUES, literal=b"$binary")),
+            None,
+            b'{"_id":1,"$vector":{"$binary":"PczMzT6AAAA="}}',
+        ),
         (pb.Document(json=b'{"_id":1}', vector=pb.Vector()), None, b'{"_id":1,"$vector":null}'),
         (
             pb.Document(json=b'{"_id":1}', vectorize=b'"t"', lexical=b"null"),

@@ -249,7 +249,7 @@ VECTOR = pb.Vector(values=np.array([1, 2], "<f4").tobytes(), literal=b"[1,2]")
         ({"$set": {"$vector": [1, 2]}}, pb.SpecialAssignments(vector=VECTOR), None),
         (
             {"$set": {"$vector": {"$binary": "P4AAAEAAAAA="}}},
-            pb.SpecialAssignments(vector=pb.Vector(values=VECTOR.values, literal=b'{"$binary":"P4AAAEAAAAA="}')),
+            pb.SpecialAssignments(vector=pb.Vector(values=VECTOR.values, literal=b"$binary")),
             None,
         ),
         ({"$set": {"$vector": None}}, pb.SpecialAssignments(vector=pb.Vector()), None),

@@ -12,7 +12,7 @@ from orrery.store.v1 import store_pb2 as pb
 
 from services.documents.codec import JsonValue
 from services.gateway.collection import Collection, CollectionOptions, Metric, VectorOptions
-from services.gateway.grammar.vector import parse_document_vector, vector_to_json
+from services.gateway.grammar.vector import binary_to_json, parse_document_vector, vector_to_json
 from services.gateway.limits import Limits
 from services.runtime.errors import DataApiError
 
@@ -55,7 +55,8 @@ def test_null_is_no_vector() -> None:
         ([Decimal("0.1"), Decimal("0.25")], b""),
         ([1, 0], b"[1,0]"),
         ([Decimal("0.10"), Decimal("0.123456789012")], b"[0.10,0.123456789012]"),
-        ({"$binary": "PczMzT5MzM0="}, b'{"$binary":"PczMzT5MzM0="}'),
+        ({"$binary": "PczMzT5MzM0="}, b"$binary"),
+        ({"$binary": "PczMzT5MzM1="}, b'{"$binary":"PczMzT5MzM1="}'),
     ],
 )
 def test_a_vector_is_kept_as_it_was_sent_where_its_values_read_otherwise(value: JsonValue, literal: bytes) -> None:
@@ -101,6 +102,15 @@ def test_vectors_that_are_refused(value: JsonValue, code: str) -> None:
 @pytest.mark.parametrize("metric", ["dot_product", "euclidean"])
 def test_only_cosine_has_no_use_for_zero_vectors(metric: Metric) -> None:
     assert parse([0, 0], collection(metric=metric)).values == little_endian(0, 0)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_a_vector_that_was_sent_as_binary_is_shown_as_it_was_sent(values: list[float]) -> None:
+    sent = binary(*values)
+    stored = parse(sent, collection(dimension=len(values), metric="dot_product"))
+
+    assert stored.literal == b"$binary"
+    assert json.loads(binary_to_json(stored.values)) == sent
 
 
 # --- text -------------------------------------------------------------------
