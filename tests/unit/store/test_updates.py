@@ -1,7 +1,7 @@
 """Update operators: each against a second, plainer implementation, and the documented cases one by one."""
 
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
@@ -78,6 +78,10 @@ def naive_change(operation: Operation) -> Change:
             raise RefusedError
         return Fraction(value)
 
+    def decimal(value: Fraction) -> int | Decimal:
+        with localcontext(prec=_DIGITS):
+            return int(value) if value.denominator == 1 else Decimal(value.numerator) / Decimal(value.denominator)
+
     def array(value: Any) -> list[Any]:
         if value is GONE:
             return []
@@ -106,8 +110,8 @@ def naive_change(operation: Operation) -> Change:
     return {
         "$set": lambda value: argument,
         "$unset": lambda value: GONE,
-        "$inc": lambda value: argument if value is GONE else number(value) + number(argument),
-        "$mul": lambda value: 0 if value is GONE else number(value) * number(argument),
+        "$inc": lambda value: argument if value is GONE else decimal(number(value) + number(argument)),
+        "$mul": lambda value: 0 if value is GONE else decimal(number(value) * number(argument)),
         "$min": lambda value: argument if value is GONE or compare(argument, value) < 0 else value,
         "$max": lambda value: argument if value is GONE or compare(argument, value) > 0 else value,
         "$push": push,
@@ -124,6 +128,8 @@ def naive_update(content: Any, operations: list[Operation]) -> Any:
     return content
 
 
+#: As many as any sum or product of two of the numbers has.
+_DIGITS = 200
 PATHS = st.lists(st.sampled_from([*NAMES, "2"]), min_size=1, max_size=3).map(tuple)
 LISTS = st.lists(VALUES, max_size=3)
 OPERATIONS = st.one_of(
