@@ -6,9 +6,6 @@ import structlog
 
 from services.store.vectors.builder import IndexBuilder
 
-#: How long work is put off that waits for writes, if there is no other.
-_PUT_OFF_SECONDS = 0.05
-
 log = structlog.get_logger(__name__)
 
 
@@ -63,22 +60,12 @@ class Background:
                 if self._closed:
                     return
                 builder = self._working = self._waiting.pop(0)
-            put_off = False
             try:
-                put_off = builder.work(patient=True)
+                builder.work()
             except Exception:
                 # Searches go on with what there is; the next write that makes work due tries again.
                 log.exception("building an index failed")
             finally:
                 with self._condition:
                     self._working = None
-                    if put_off and not builder.stopped:
-                        self._put_off(builder)
                     self._condition.notify_all()
-
-    def _put_off(self, builder: IndexBuilder) -> None:
-        """Have an index worked for after all others, or a moment later; the condition is held."""
-        others = [other for other in self._waiting if other is not builder]
-        self._waiting = [*others, builder]
-        if not others:
-            self._condition.wait_for(lambda: self._closed or self._waiting != [builder], _PUT_OFF_SECONDS)

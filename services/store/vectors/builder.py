@@ -27,11 +27,6 @@ _PORTION, _LEAST, _MOST = 128, 4, 2_048
 #: How long searches may wait for a portion while there are any, and while there have been none lately, in seconds.
 _HOLD_SEARCHED, _HOLD_IDLE = 0.005, 0.1
 _LATELY_SECONDS = 0.5
-#: While so many vectors a second arrive and nobody searches, writes have the processors to themselves, as long as
-#: comparing all that wait takes no more than about 10 milliseconds: so many bytes.
-_PRESSING_RATE, _BACKLOG_BYTES = 500, 64 << 20
-#: Over what time that is seen: writes come in batches.
-_PRESSING_SECONDS = 0.3
 #: Vectors that are read at a time where all are looked at, and that int8 learns the range of values from.
 _READ, _TRAINING = 4_096, 16_384
 #: Growth after which recall is measured again.
@@ -69,8 +64,6 @@ class IndexBuilder:
         self._stopped = threading.Event()
         self._portion = _PORTION
         self._searched = (0, 0.0)
-        self._written = (index.written, time.monotonic())
-        self._pressing = False
         self._random = np.random.default_rng()
         # The graph that is on disk, which may have been given up, and its slots and tombstones there.
         self._on_disk: _OnDisk = (None, 0, 0)
@@ -100,44 +93,31 @@ class IndexBuilder:
         """Have `work` return at the next portion."""
         self._stopped.set()
 
-    @property
-    def stopped(self) -> bool:
-        """Tell whether there is to be no more work."""
-        return self._stopped.is_set()
-
-    def work(self, *, patient: bool = False) -> bool:
-        """Bring the graph up to date, as far as there is memory for it.
-
-        Where it is `patient`, writes that press go first: True tells that there is work left for later.
-        """
+    def work(self) -> None:
+        """Bring the graph up to date, as far as there is memory for it."""
         try:
-            return self._work(patient)
+            self._work()
         except MemoryError as problem:
             self._no_room_until = time.monotonic() + _NO_ROOM_SECONDS
             log.warning("no memory to work on the graph", collection=self._name, problem=str(problem))
-            return False
 
-    def _work(self, patient: bool) -> bool:
+    def _work(self) -> None:
         settings = self.index.settings
         graph = self.index.graph
-        if patient and self._writes_go_first():
-            return True
         if graph is None and self.index.waiting > settings.exact_below:
             graph = GraphIndex(self.index.dimension, self.index.metric, settings)
             log.info("building a graph", collection=self._name, vectors=self.index.waiting)
             graph.train(self.index.sample(_TRAINING, self._random))
             self.index.begin(graph, Effort())
         if graph is None:
-            return False
-        if not self._drain(graph, patient):
-            return True
+            return
+        self._drain(graph)
         if self._too_many_tombstones(graph) and not self._stopped.is_set():
             self._rebuild(graph)
         self._asked = False
         current = self.index.graph
         if current is not None and not self._stopped.is_set():
             self._snapshot(current, _SNAPSHOT_SHARE)
-        return False
 
     def close(self) -> None:
         """Write the graph to disk where that spares the next start work; `work` must not run any more."""
@@ -147,18 +127,15 @@ class IndexBuilder:
 
     # --- into the graph ---
 
-    def _drain(self, graph: GraphIndex, patient: bool) -> bool:
-        """Move what waits into the graph, the vectors to measure recall with last. False: writes go first."""
+    def _drain(self, graph: GraphIndex) -> None:
+        """Move what waits into the graph; the vectors that recall is measured with go last."""
         self.index.sample(SAMPLE, self._random)
         while (left := self.index.waiting) > SAMPLE:
             if self._stopped.is_set() or self.index.graph is not graph:
-                return True
+                return
             self._move(min(self._portion, left - SAMPLE))
-            if patient and self._writes_go_first():
-                return False
         self._measure(graph)
         self._move(self.index.waiting)
-        return True
 
     def _move(self, count: int) -> None:
         hold = _HOLD_SEARCHED if self._searched_lately() else _HOLD_IDLE
@@ -170,15 +147,6 @@ class IndexBuilder:
         if moved:
             self._portion = int(np.clip(moved * hold / max(taken, 1e-6), self._portion / 2, self._portion * 2))
             self._portion = min(max(self._portion, _LEAST), _MOST)
-
-    def _writes_go_first(self) -> bool:
-        """Tell whether vectors arrive so fast that the graph has to wait, while that does no search any harm."""
-        (count, at), now = self._written, time.monotonic()
-        if now - at >= _PRESSING_SECONDS:
-            self._pressing = self.index.written - count > _PRESSING_RATE * (now - at)
-            self._written = (self.index.written, now)
-        few = 4 * self.index.dimension * self.index.waiting < _BACKLOG_BYTES
-        return self._pressing and few and not self._searched_lately()
 
     def _searched_lately(self) -> bool:
         count, at = self._searched

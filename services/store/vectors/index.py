@@ -68,7 +68,6 @@ class VectorIndex:
         # Positions that changed while the background moves them out of the tail; None while it moves none.
         self._disturbed: list[Positions] | None = None
         self._searches = 0
-        self._written = 0
 
     def __len__(self) -> int:
         with self._lock.reading():
@@ -85,7 +84,6 @@ class VectorIndex:
         gone = np.concatenate([change.removed, change.positions])
         with self._lock.writing():
             self._sequence = max(self._sequence, change.sequence)
-            self._written += len(change.positions)
             if change.truncated:
                 self._tail.clear()
                 self._graph, self._effort = None, Effort()
@@ -212,11 +210,6 @@ class VectorIndex:
     def searches(self) -> int:
         """Return how many searches there have been."""
         return self._searches
-
-    @property
-    def written(self) -> int:
-        """Return how many vectors have been put."""
-        return self._written
 
     def sample(self, count: int, random: np.random.Generator | None = None) -> Vectors:
         """Return prepared vectors float32[<= count, d] that are not in the graph, and are the last to get there.

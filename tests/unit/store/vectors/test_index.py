@@ -1,7 +1,6 @@
 """The index of a collection: exact or by a graph, it holds what was written, and finds the nearest of it."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -202,40 +201,6 @@ def test_what_is_deleted_or_changed_while_the_graph_is_built_is_neither_found_no
     background.forget(model.builder)
     background.close()
     model.close()
-
-
-def test_the_graph_waits_while_vectors_arrive_fast_and_nobody_searches() -> None:
-    index = VectorIndex(2, Metric.DOT_PRODUCT, IndexSettings(exact_below=200))
-    builder = IndexBuilder(index, Path("unused"), _none_stored, lambda _: threading.Lock(), "c")  # type: ignore[arg-type,return-value]
-    positions = np.arange(1, 10_001)
-    vectors = np.random.default_rng(6).standard_normal((10_000, 2)).astype(np.float32)
-    index.change(changed(positions, vectors))
-    time.sleep(0.3)
-
-    assert builder.work(patient=True)
-    assert index.graph is None
-
-    index.search(vectors[:1], 1, _none_stored)
-    # So that it begins, and does no more than that.
-    builder.stop()
-    builder.work(patient=True)
-
-    assert index.graph is not None
-
-
-def test_a_graph_that_waited_for_writes_is_built_when_they_have_ended(tmp_path: Path) -> None:
-    index = VectorIndex(4, Metric.DOT_PRODUCT, IndexSettings(exact_below=200))
-    builder = IndexBuilder(index, tmp_path, _none_stored, lambda _: threading.Lock(), "c")  # type: ignore[arg-type,return-value]
-    background = Background()
-    vectors = clustered(1_500, 4)
-    for start in range(0, 1_500, 100):
-        index.change(changed(np.arange(start + 1, start + 101), vectors[start : start + 100]))
-        background.wake(builder)
-
-    assert background.settle(builder, 60)
-    assert index.statistics().graph_vectors == 1_500
-    background.forget(builder)
-    background.close()
 
 
 def test_searches_while_others_write_and_graphs_are_built_see_whole_vectors_only() -> None:
