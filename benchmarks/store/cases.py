@@ -164,14 +164,14 @@ class Footprint(msgspec.Struct):
 
 
 class Restart(msgspec.Struct):
-    """How long a server was stopped in order, and then took from its start to its first right answer."""
+    """How long a server was stopped in order, and then took from its start until it answered as before."""
 
     server: str
     kind: Kind
     documents: int
     stop_seconds: float
     seconds: float | None
-    """None where no right answer came."""
+    """None where it never did."""
 
 
 class Problem(msgspec.Struct):

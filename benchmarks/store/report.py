@@ -205,7 +205,7 @@ def _restarts(report: Report) -> str:
         rows[-1] += [cell(Spread.of(seconds) if seconds else None), f"{len(found) - len(seconds)} of {len(found)}"]
     if not rows:
         return ""
-    head = ["", "stopped in s", "from start to right answer s", "without one"]
+    head = ["", "stopped in s", "from start to the answer from before s", "without one"]
     return "### Restart after an orderly stop\n\n" + table(head, rows)
 
 
