@@ -34,8 +34,6 @@ _EMBEDDING_HEADERS = frozenset(
 _NO_EMBEDDING_HEADERS = EmbeddingHeaders()
 _JSON = (b"content-type", b"application/json")
 _TRACE = TRACE_HEADER.encode()
-#: How much is read of a body that is too large, in body limits.
-_DISCARD_LIMITS = 4
 
 #: A name is shown so far in the audit log.
 _AUDITED_CHARACTERS = 100
@@ -88,7 +86,6 @@ class Application:
         except InvalidHostError:
             return Response(400)
         except BodyTooLargeError:
-            await request.body.discard(_DISCARD_LIMITS * self.limits.body_bytes)
             return Response(413)
         return _response(await self._run(body, names, request.headers, caller))
 

@@ -117,17 +117,21 @@ class Body:
                 raise BodyTooLargeError
         return b"".join(parts)
 
-    async def discard(self, most: int) -> None:
-        """Read what a caller still sends: one whose connection closes while it sends never sees the answer.
+    async def discard(self) -> bool:
+        """Read what a caller still sends in vain, and return whether it came to its end.
 
-        It ends when `most` bytes have come, or nothing for a while. A caller that expects to be told whether to send
-        a body (`Expect: 100-continue`) is answered at once.
+        The HTTP server closes a connection whose request was answered before its body had come, and says nothing of it:
+        a caller that sends at that time never sees the answer, and one that sends its next request is not answered.
+
+        Reading ends when so many bytes have come as the settings say, or nothing for a while. A caller that expects to
+        be told whether to send a body (`Expect: 100-continue`) is answered at once.
         """
-        while not self._whole and self._bytes <= most and not self._expects:
+        while not self._whole and self._bytes <= self._settings.discard_bytes and not self._expects:
             try:
                 await asyncio.wait_for(self._part(), _DISCARD_SECONDS)
-            except TimeoutError:
-                return
+            except (TimeoutError, IncompleteBodyError):
+                break
+        return self._whole
 
     async def _part(self) -> bytes:
         now, longest = time.monotonic(), self._settings.body_seconds

@@ -78,7 +78,8 @@ class Guard:
             address=scope["client"][0],
         )
         try:
-            return await self._application(request), False
+            response = await self._application(request)
+            return response, not await request.body.discard()
         except IncompleteBodyError as problem:
             log.info("request ended early", status=problem.status)
             return Response(problem.status), True

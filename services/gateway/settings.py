@@ -27,6 +27,8 @@ class HttpSettings(Section, frozen=True):
     """How long a body may take to come, and its next part: 408 beyond. Large ones have more time:"""
     body_bytes_per_second: Positive = 10_000
     """for so many bytes that have come, a second more."""
+    discard_bytes: Positive = 80 * 1024 * 1024
+    """How much is read of a body that nobody wants, so that its caller sees why: a longer one ends its connection."""
     stop_seconds: PositiveFloat = 30.0
     """How long requests under way have for their answers when the gateway stops."""
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import time
 
 import pytest
 from h2.config import H2Configuration
@@ -208,6 +209,38 @@ def test_health_needs_no_token(api: Api, path: str) -> None:
 
     assert response.status_code == 200
     assert response.json()["status"] == "UP"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "changed", "status"),
+    [
+        ("POST", "/v1", {"Token": "wrong"}, 401),
+        ("POST", "/v1", {"Content-Type": "text/plain"}, 415),
+        ("POST", "/v1/a/b/c", {}, 404),
+        ("PUT", "/v1", {}, 405),
+    ],
+)
+def test_a_connection_is_used_again_after_a_refusal_that_did_not_need_the_body(
+    api: Api, method: str, path: str, changed: dict[str, str], status: int
+) -> None:
+    body = b'{"findKeyspaces": {}}'
+    headers = {"Token": api.token, "Content-Type": "application/json"}
+    connection = http.client.HTTPConnection(api.host, api.port, timeout=30)
+    connection.putrequest(method, path)
+    for name, value in {**headers, **changed, "Content-Length": str(len(body))}.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    used = connection.sock
+    time.sleep(0.1)  # Clients send head and body by themselves; here, far apart.
+    connection.send(body)
+    refused = connection.getresponse()
+    refused.read()
+    assert refused.status == status
+
+    connection.request("POST", "/v1", body, headers)
+    assert connection.getresponse().status == 200
+    assert connection.sock is used
+    connection.close()
 
 
 def test_a_caller_that_sends_too_large_a_body_gets_to_read_the_answer(api: Api) -> None:

@@ -29,7 +29,7 @@ class Sender:
     def body(self, **headers: bytes) -> Body:
         """The body that comes with these headers, underscores standing for hyphens."""
         named = {name.replace("_", "-").encode(): value for name, value in headers.items()}
-        return Body(self.receive, named, HttpSettings(body_seconds=0.2), Deadlines(0.01))
+        return Body(self.receive, named, HttpSettings(body_seconds=0.2, discard_bytes=6), Deadlines(0.01))
 
 
 def test_a_body_is_its_parts() -> None:
@@ -68,10 +68,19 @@ def test_a_body_that_becomes_too_long_is_read_no_further() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "sent"),
-    [({}, 4), ({"content_length": b"4"}, 2), ({"content_length": b"99", "expect": b"100-continue"}, 0)],
+    ("headers", "sent", "whole"),
+    [
+        ({}, 4, False),
+        ({"content_length": b"4"}, 2, True),
+        ({"content_length": b"0"}, 0, True),
+        ({"content_length": b"99", "expect": b"100-continue"}, 0, False),
+    ],
 )
-def test_what_is_not_wanted_is_read_to_its_end_or_so_far(headers: dict[str, bytes], sent: int) -> None:
+def test_what_is_not_wanted_is_read_to_its_end_or_so_far(headers: dict[str, bytes], sent: int, whole: bool) -> None:
     sender = Sender(*[b"ab"] * 9)
-    asyncio.run(sender.body(**headers).discard(6))
+    assert asyncio.run(sender.body(**headers).discard()) is whole
     assert sender.sent == sent
+
+
+def test_what_is_not_wanted_and_does_not_come_is_not_waited_for() -> None:
+    assert asyncio.run(Sender(b"ab").body(content_length=b"5").discard()) is False

@@ -49,6 +49,11 @@ class Caller:
         return int(self.sent[0]["status"])
 
 
+async def refusing(request: Request) -> Response:
+    """Answer 401, whatever the body is."""
+    return Response(401)
+
+
 def guard(body_seconds: float) -> Guard:
     return Guard(answering, HttpSettings(body_seconds=body_seconds), Connections(1, 60.0))
 
@@ -94,6 +99,18 @@ def test_a_caller_that_is_gone_is_told_nothing_else() -> None:
         caller = Caller(guard(60))
         caller.parts.put_nowait({"type": "http.disconnect"})
         assert await caller.status() == 400
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+@pytest.mark.parametrize(("parts", "closing"), [((PART, LAST), False), ((PART,), True)])
+def test_a_connection_ends_where_a_refused_body_does_not(parts: list[dict[str, Any]], closing: bool) -> None:
+    async def scenario() -> None:
+        caller = Caller(Guard(refusing, HttpSettings(body_seconds=0.3), Connections(1, 60.0)))
+        for part in parts:
+            caller.parts.put_nowait(part)
+        assert await caller.status() == 401
+        assert ((b"connection", b"close") in caller.sent[0]["headers"]) is closing
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
