@@ -1,0 +1,300 @@
+"""A connection that speaks HTTP/2."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import cast
+
+import structlog
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    DataReceived,
+    Event,
+    PingReceived,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    WindowUpdated,
+)
+from h2.exceptions import H2Error
+from h2.settings import SettingCodes, Settings
+from hyperframe.frame import GoAwayFrame
+
+from services.gateway.exchange import Request, Response
+from services.gateway.http.body import BAD_REQUEST, TIMEOUT, Body
+from services.gateway.http.connections import Serving
+from services.gateway.http.requests import MOST_HEADERS, answer, read_request
+from services.gateway.rates import Bucket
+
+#: What a client of HTTP/2 sends first (RFC 9113, 3.4).
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#: How many requests of one connection are under way, those that were given up by their caller included.
+_STREAMS = 128
+#: How much of a body may come before it is read, in bytes, and how much of all bodies.
+_STREAM_WINDOW, _WINDOW = 256 * 1024, 1024 * 1024
+#: Frames that ask for nothing and cost something (pings, settings, priorities, streams given up), and how many of them
+#: may come a second: a connection that goes on like this is closed (CVE-2019-9512, 9515 and 2023-44487 are about such).
+_IDLE_FRAMES = (PingReceived, PriorityUpdated, RemoteSettingsChanged, StreamReset)
+_IDLE_FRAMES_PER_SECOND, _IDLE_FRAMES_AT_ONCE = 20.0, 1000.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Stream:
+    """A request under way.
+
+    Of its body, `held` bytes have not been given back to the caller's window. `room` is set while its answer need not
+    wait for the caller to take more, and `gone` once the caller has given it up.
+    """
+
+    body: Body
+    expects: bool = False
+    held: int = 0
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: bool = False
+
+
+class Http2Connection(asyncio.Protocol):
+    """Reads and writes frames with h2, and answers requests side by side."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        self._streams: dict[int, _Stream] = {}
+        self._last = 0
+        #: The last stream that is answered, once the connection is to end.
+        self._bound: int | None = None
+        self._lost = self._writing_held = self._retiring = False
+        self._unsent = 0
+        self._since = time.monotonic()
+        self._idle_frames = Bucket(_IDLE_FRAMES_PER_SECOND, _IDLE_FRAMES_AT_ONCE, _IDLE_FRAMES_AT_ONCE, self._since)
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
+        self._serving.connections.add(self)
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if peer else ""
+        head_bytes = self._serving.settings.header_bytes
+        self._h2.local_settings = Settings(
+            client=False,
+            initial_values={
+                SettingCodes.MAX_CONCURRENT_STREAMS: _STREAMS,
+                SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
+                SettingCodes.MAX_HEADER_LIST_SIZE: head_bytes,
+            },
+        )
+        self._h2.decoder.max_header_list_size = head_bytes
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(_WINDOW - self._h2.inbound_flow_control_window)
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came."""
+        if self._lost:
+            return
+        try:
+            events = self._h2.receive_data(data)
+        except H2Error as problem:
+            log.info("connection ended", why=type(problem).__name__)
+            self._close()
+            return
+        for event in events:
+            if not self._lost:
+                self._take(event)
+        self._flush()
+
+    def eof_received(self) -> bool:
+        """Take it that the caller is gone: there is no half of a connection in HTTP/2."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take it that the connection is closed. A request that came whole is run to its end all the same."""
+        self._lost = True
+        for stream in self._streams.values():
+            self._end(stream)
+        self._serving.left(self)
+
+    def pause_writing(self) -> None:
+        """Send no more of answers until the caller has taken what was sent."""
+        self._writing_held = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on sending."""
+        self._writing_held = False
+        self._transport.resume_reading()
+        for stream in self._streams.values():
+            stream.room.set()
+
+    # What the port calls.
+
+    def look(self, now: float) -> None:
+        """End what takes too long."""
+        for stream in self._streams.values():
+            if (stream.body.wanted or not stream.held) and stream.body.late(now):
+                stream.body.fail(TIMEOUT)
+        unsent = self._transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._since = unsent, now
+        waiting = unsent or not self._streams or any(not stream.room.is_set() for stream in self._streams.values())
+        if waiting and now - self._since > self._serving.settings.idle_seconds:
+            self._transport.abort()
+
+    def retire(self) -> None:
+        """Close after the next answers."""
+        self._retiring = True
+
+    def finish(self) -> None:
+        """Take no more requests, and close after those that are under way."""
+        if self._bound is None and not self._lost:
+            self._bound = self._last
+            self._transport.write(GoAwayFrame(0, last_stream_id=self._last).serialize())
+        if not self._streams:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    # Frames.
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, _IDLE_FRAMES) and self._idle_frames.take(time.monotonic()):
+            log.info("connection ended", why="too many frames that ask for nothing")
+            self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            self._close()
+        elif isinstance(event, RequestReceived):
+            self._begin(event)
+        elif isinstance(event, DataReceived):
+            self._part(event)
+        elif isinstance(event, StreamEnded):
+            if (ended := self._streams.get(event.stream_id)) is not None:
+                ended.body.end()
+        elif isinstance(event, StreamReset):
+            if (reset := self._streams.get(event.stream_id)) is not None:
+                self._end(reset)
+        elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
+            for stream in self._streams.values():
+                stream.room.set()
+
+    def _begin(self, event: RequestReceived) -> None:
+        number = event.stream_id
+        self._last = max(self._last, number)
+        if self._bound is not None or len(self._streams) >= _STREAMS:
+            self._h2.reset_stream(number, ErrorCodes.REFUSED_STREAM)
+            return
+        named = [(bytes(name), bytes(value)) for name, value in event.headers]
+        pseudo = {name: value for name, value in named if name.startswith(b":")}
+        headers = [(name, value) for name, value in named if not name.startswith(b":")]
+        if b":authority" in pseudo:
+            headers = [(b"host", pseudo[b":authority"]), *(header for header in headers if header[0] != b"host")]
+        by_name = dict(headers)
+        declared, expects = by_name.get(b"content-length", b""), b"expect" in by_name
+        body = Body(
+            self._serving.settings,
+            int(declared) if declared.isdigit() else None,
+            expects,
+            lambda: self._wanted(number),
+        )
+        stream = self._streams[number] = _Stream(body, expects)
+        stream.room.set()
+        method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
+        request = read_request(method, target, headers, body, self._address, True)
+        if len(headers) > MOST_HEADERS:
+            request = None
+        self._serving.run(asyncio.get_running_loop().create_task(self._answer(number, stream, request)))
+
+    def _part(self, event: DataReceived) -> None:
+        stream = self._streams.get(event.stream_id)
+        length = event.flow_controlled_length or 0
+        if stream is None:
+            self._h2.acknowledge_received_data(length, event.stream_id)
+            return
+        stream.body.feed(bytes(event.data or b""))
+        stream.held += length
+        if stream.body.wanted:
+            self._give_back(stream, event.stream_id)
+
+    def _wanted(self, number: int) -> None:
+        """Have the body come that somebody reads now."""
+        stream = self._streams[number]
+        if stream.expects and not stream.gone:
+            stream.expects = False
+            self._h2.send_headers(number, [(b":status", b"100")])
+        self._give_back(stream, number)
+        self._flush()
+
+    def _give_back(self, stream: _Stream, number: int) -> None:
+        if stream.held and not self._lost:
+            self._h2.acknowledge_received_data(stream.held, number)
+        stream.held = 0
+
+    def _end(self, stream: _Stream) -> None:
+        """Take it that nobody waits for an answer any more."""
+        stream.gone = True
+        stream.body.fail(BAD_REQUEST)
+        stream.room.set()
+
+    def _flush(self) -> None:
+        data = self._h2.data_to_send()
+        if data and not self._lost:
+            self._transport.write(data)
+
+    def _close(self) -> None:
+        """Send what is to be said at last, and close."""
+        self._flush()
+        self._lost = True
+        self._transport.close()
+
+    # Answers.
+
+    async def _answer(self, number: int, stream: _Stream, request: Request | None) -> None:
+        response, whole = await answer(self._serving.application, request)
+        try:
+            await self._send(number, stream, response, request is not None and request.method == "HEAD")
+            if not whole and not self._lost and not stream.gone:
+                # The rest of a body that nobody reads (RFC 9113, 8.1).
+                self._h2.reset_stream(number, ErrorCodes.NO_ERROR)
+        except H2Error as problem:
+            log.info("answer not taken", why=type(problem).__name__)
+        finally:
+            self._since = time.monotonic()
+            del self._streams[number]
+            self._give_back(stream, number)
+            self._flush()
+            if (self._serving.draining or self._retiring or self._bound is not None) and not self._lost:
+                self.finish()
+
+    async def _send(self, number: int, stream: _Stream, response: Response, head_only: bool) -> None:
+        if self._lost or stream.gone:
+            return
+        rest = memoryview(b"" if head_only else response.body)
+        headers = [
+            (b":status", b"%d" % response.status),
+            (b"server", b"orrery"),
+            (b"date", self._serving.clock.date()),
+            *response.headers,
+            (b"content-length", b"%d" % len(response.body)),
+        ]
+        self._h2.send_headers(number, headers, end_stream=not rest)
+        while rest:
+            room = min(len(rest), self._h2.local_flow_control_window(number), self._h2.max_outbound_frame_size)
+            if room > 0 and not self._writing_held:
+                self._h2.send_data(number, rest[:room].tobytes(), end_stream=room == len(rest))
+                rest = rest[room:]
+                self._since = time.monotonic()
+                self._flush()
+            else:
+                self._flush()
+                stream.room.clear()
+                await stream.room.wait()
+                if self._lost or stream.gone:
+                    return
