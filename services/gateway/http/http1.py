@@ -22,7 +22,8 @@ _PIPELINED = 16
 _HELD_BYTES = 256 * 1024
 #: For each byte of a body so many may come that only tell where its chunks begin and end.
 _FRAMING = 8
-#: What came is parsed in slices, and after each it is looked how much of it was no body; below the least `header_bytes`.
+#: What came is parsed in slices, and after each it is looked how much of it was no body. As small as the least
+#: `header_bytes`.
 _SLICE_BYTES = 8192
 #: How long what a caller still sends is thrown away, so that it sees why it was refused, in seconds.
 _LINGER_SECONDS = 2.0
