@@ -290,7 +290,7 @@ class Http1Connection(asyncio.Protocol):
         else:
             response, whole = await answer(self._serving.application, exchange.request)
         self._current = None
-        if self._lost:
+        if self._lost or self._transport.is_closing():
             return
         ending = self._finishing or self._serving.draining
         closing = not (whole and exchange.keep_alive) or (ending and not self._waiting)
@@ -321,7 +321,7 @@ class Http1Connection(asyncio.Protocol):
 
     def _wanted(self, exchange: _Exchange) -> None:
         """Have the body come that somebody reads now."""
-        if exchange.request is not None and b"expect" in exchange.request.headers and not self._lost:
+        if exchange.request is not None and b"expect" in exchange.request.headers and not self._transport.is_closing():
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._regulate()
 
@@ -333,7 +333,7 @@ class Http1Connection(asyncio.Protocol):
             or bool(self._waiting)
             or (body is not None and not body.wanted and body.received > _HELD_BYTES)
         )
-        if held is not self._reading_held and not self._lost:
+        if held is not self._reading_held and not self._transport.is_closing():
             self._reading_held = held
             if held:
                 self._transport.pause_reading()

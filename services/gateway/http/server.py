@@ -45,8 +45,8 @@ class HttpServer:
         self._listening.setblocking(False)
         self._listening.listen(max(128, settings.connections))
         self._serving = Serving(application, settings, self._ended)
-        #: Connections that were accepted and speak no HTTP yet.
-        self._beginning = 0
+        #: What makes connections of those that were accepted, by their handshakes.
+        self._beginning: set[asyncio.Task[None]] = set()
         self._accepting = False
         self._none_left = asyncio.Event()
 
@@ -72,6 +72,8 @@ class HttpServer:
     async def _close(self) -> None:
         self._accept_no_more()
         self._listening.close()
+        for task in self._beginning:
+            task.cancel()
         for connection in tuple(self._serving.connections):
             connection.finish()
         self._none_left.clear()
@@ -109,8 +111,9 @@ class HttpServer:
                 self._accept_no_more()
                 asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self._accept_more)
                 return
-            self._beginning += 1
-            self._serving.run(asyncio.get_running_loop().create_task(self._connect(accepted)))
+            task = asyncio.get_running_loop().create_task(self._connect(accepted))
+            self._beginning.add(task)
+            task.add_done_callback(self._begun)
 
     async def _connect(self, accepted: socket.socket) -> None:
         """Make a connection of what was accepted, after its handshake where there is TLS."""
@@ -125,13 +128,14 @@ class HttpServer:
         except OSError as problem:  # TLS's errors are such, too
             log.debug("no handshake", problem=str(problem))
             accepted.close()
-        finally:
-            self._beginning -= 1
-            self._ended()
+
+    def _begun(self, task: asyncio.Task[None]) -> None:
+        self._beginning.discard(task)
+        self._ended()
 
     @property
     def _open(self) -> int:
-        return self._beginning + len(self._serving.connections)
+        return len(self._beginning) + len(self._serving.connections)
 
     def _ended(self) -> None:
         if not self._open:
