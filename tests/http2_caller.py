@@ -60,6 +60,7 @@ class Caller:
         self.h2.state_machine = _Listening()
         self.h2.local_settings = Settings(client=True, initial_values=settings)
         self.h2.max_inbound_frame_size = self.h2.local_settings.max_frame_size
+        self.h2.decoder.max_allowed_table_size = self.h2.local_settings.header_table_size
         self.h2.initiate_connection()
         self.answers: dict[int, Answer] = {}
         self.takes = True

@@ -48,6 +48,8 @@ _IDLE_FRAMES_PER_SECOND, _IDLE_FRAMES_AT_ONCE = 20.0, 1000.0
 _FRAMING, _FRAMING_OF_REQUEST = 128 * 1024, 1024
 #: The largest table of headers that is kept for a caller, whatever it would like, in bytes.
 _TABLE = 4096
+#: How long a caller has to close a connection on which everything was said, in seconds.
+_LINGER_SECONDS = 2.0
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 log = structlog.get_logger(__name__)
@@ -97,7 +99,9 @@ class Http2Connection(asyncio.Protocol):
         self._last = 0
         #: The last stream that is answered, once the connection is to end.
         self._bound: int | None = None
+        #: Nothing more is read or sent; the caller does not take what is sent; it is to use another connection.
         self._lost = self._writing_held = self._retiring = False
+        self._lingering = False
         self._unsent = self._framing = 0
         #: When there was last a request under way, and when something of an answer was last taken.
         self._since = self._moved = time.monotonic()
@@ -170,6 +174,10 @@ class Http2Connection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """End what takes too long."""
+        if self._lingering and now - self._since > _LINGER_SECONDS:
+            self._transport.abort()
+        if self._lost:
+            return
         idle = self._serving.settings.idle_seconds
         blocked = self._writing_held or self._h2.outbound_flow_control_window <= 0
         for number, stream in self._streams.items():
@@ -198,7 +206,7 @@ class Http2Connection(asyncio.Protocol):
             self._bound = self._last
             self._transport.write(GoAwayFrame(0, last_stream_id=self._last).serialize())
         if not self._streams:
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         """Close at once."""
@@ -323,10 +331,16 @@ class Http2Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def _close(self) -> None:
-        """Send what is to be said at last, and close."""
+        """Send what is to be said at last, and close when the caller has: it would not hear it if it still sent."""
+        if self._lost:
+            return
         self._flush()
-        self._lost = True
-        self._transport.close()
+        self._lost, self._since = True, time.monotonic()
+        if self._transport.can_write_eof():
+            self._lingering = True
+            self._transport.write_eof()
+        else:
+            self._transport.close()
 
     # Answers.
 
