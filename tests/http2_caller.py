@@ -177,9 +177,7 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(
-    port: int, *, tls: ssl.SSLContext | None = None, **settings: int
-) -> AsyncIterator[Caller]:
+async def calling(port: int, *, tls: ssl.SSLContext | None = None, **settings: int) -> AsyncIterator[Caller]:
     """A caller of a port, closed in the end; `settings` are those of HTTP/2, as in `SettingCodes`."""
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", port, ssl=tls, server_hostname="localhost" if tls is not None else None

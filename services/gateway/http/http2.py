@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import structlog
-from h2.config import H2Configuration
-from h2.connection import ConnectionInputs, H2Connection, H2ConnectionStateMachine
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -22,50 +20,25 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import H2Error
-from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from services.gateway.exchange import Request, Response
 from services.gateway.http.body import BAD_REQUEST, TIMEOUT, Body
 from services.gateway.http.connections import Serving
+from services.gateway.http.http2_bounds import STREAMS, Needless, ServerConnection
 from services.gateway.http.requests import MOST_HEADERS, answer, read_request
-from services.gateway.rates import Bucket
 
 #: What a client of HTTP/2 sends first (RFC 9113, 3.4).
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-#: How many requests of one connection are under way, those that were given up by their caller included.
-_STREAMS = 128
-#: How much of a body may come before it is read, in bytes, and how much of all bodies.
-_STREAM_WINDOW, _WINDOW = 256 * 1024, 1024 * 1024
 #: The largest frame that is sent, however large a caller takes them: each is copied, and holds up other answers.
 _FRAME = 32 * 1024
-#: Frames that ask for nothing and cost something (pings, settings, streams given up), and how many of them may come a
-#: second: a connection that goes on like this is closed (CVE-2019-9512, 9515 and 2023-44487 are about such).
+#: Frames that ask for nothing and cost something: a connection that goes on like this is closed.
 _IDLE_FRAMES = (PingReceived, RemoteSettingsChanged, StreamReset)
-_IDLE_FRAMES_PER_SECOND, _IDLE_FRAMES_AT_ONCE = 20.0, 1000.0
-#: How many bytes may come beyond what bodies, heads and answers explain, and how many each request may bring besides:
-#: a connection with more is closed, for each small frame costs as much as a large one (CVE-2019-9511 and 9518).
-_FRAMING, _FRAMING_OF_REQUEST = 128 * 1024, 1024
-#: The largest table of headers that is kept for a caller, whatever it would like, in bytes.
-_TABLE = 4096
 #: How long a caller has to close a connection on which everything was said, in seconds.
 _LINGER_SECONDS = 2.0
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 log = structlog.get_logger(__name__)
-
-
-class _StateMachine(H2ConnectionStateMachine):
-    """Goes on when a caller says goodbye, which may still wait for answers (RFC 9113, 6.8), where h2 would not."""
-
-    def process_input(self, input_: ConnectionInputs) -> list[Event]:
-        return [] if input_ is ConnectionInputs.RECV_GOAWAY else super().process_input(input_)
-
-
-class _H2Connection(H2Connection):
-    """Remembers fewer of the streams that are over, for each connection does."""
-
-    MAX_CLOSED_STREAMS = 1000
 
 
 @dataclass(slots=True, eq=False)
@@ -93,19 +66,17 @@ class Http2Connection(asyncio.Protocol):
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
-        self._h2 = _H2Connection(H2Configuration(client_side=False, header_encoding=None))
-        self._h2.state_machine = _StateMachine()
+        self._h2 = ServerConnection(serving.settings.header_bytes)
+        self._needless = Needless(serving.settings.header_bytes)
         self._streams: dict[int, _Stream] = {}
         self._last = 0
         #: The last stream that is answered, once the connection is to end.
         self._bound: int | None = None
         #: Nothing more is read or sent; the caller does not take what is sent; it is to use another connection.
         self._lost = self._writing_held = self._retiring = False
-        self._lingering = False
-        self._unsent = self._framing = 0
+        self._unsent = 0
         #: When there was last a request under way, and when something of an answer was last taken.
         self._since = self._moved = time.monotonic()
-        self._idle_frames = Bucket(_IDLE_FRAMES_PER_SECOND, _IDLE_FRAMES_AT_ONCE, _IDLE_FRAMES_AT_ONCE, self._since)
 
     # What the event loop calls.
 
@@ -115,18 +86,6 @@ class Http2Connection(asyncio.Protocol):
         self._serving.connections.add(self)
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
-        head_bytes = self._serving.settings.header_bytes
-        self._h2.local_settings = Settings(
-            client=False,
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: _STREAMS,
-                SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
-                SettingCodes.MAX_HEADER_LIST_SIZE: head_bytes,
-            },
-        )
-        self._h2.decoder.max_header_list_size = head_bytes
-        self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(_WINDOW - self._h2.inbound_flow_control_window)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -139,11 +98,11 @@ class Http2Connection(asyncio.Protocol):
             log.info("connection ended", why=type(problem).__name__)
             self._close()
             return
-        self._framing += len(data)
+        self._needless.came(len(data))
         for event in events:
             if not self._lost:
                 self._take(event)
-        if self._framing > _FRAMING + self._serving.settings.header_bytes:
+        if self._needless.too_much:
             self._calm("too many bytes that ask for nothing")
         self._flush()
 
@@ -174,11 +133,13 @@ class Http2Connection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """End what takes too long."""
-        if self._lingering and now - self._since > _LINGER_SECONDS:
-            self._transport.abort()
+        idle, unsent = self._serving.settings.idle_seconds, self._transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._moved = unsent, now
         if self._lost:
+            if now - max(self._since, self._moved) > (idle if unsent else _LINGER_SECONDS):
+                self._transport.abort()
             return
-        idle = self._serving.settings.idle_seconds
         blocked = self._writing_held or self._h2.outbound_flow_control_window <= 0
         for number, stream in self._streams.items():
             if (stream.body.wanted or not stream.held) and stream.body.late(now):
@@ -186,10 +147,7 @@ class Http2Connection(asyncio.Protocol):
             if not (blocked or stream.room.is_set()) and now - stream.moved > idle:
                 self._reset(number, ErrorCodes.CANCEL)
                 self._end(stream)
-        self._flush()
-        unsent = self._transport.get_write_buffer_size()
-        if unsent != self._unsent:
-            self._unsent, self._moved = unsent, now
+                self._flush()
         waiting = any(not stream.room.is_set() for stream in self._streams.values())
         if (unsent or (blocked and waiting)) and now - self._moved > idle:
             self._transport.abort()
@@ -215,11 +173,9 @@ class Http2Connection(asyncio.Protocol):
     # Frames.
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, _IDLE_FRAMES):
-            self._bound_idle_frames()
-        if self._lost:
-            return
-        if isinstance(event, RequestReceived):
+        if isinstance(event, _IDLE_FRAMES) and self._needless.frame():
+            self._calm("too many frames that ask for nothing")
+        elif isinstance(event, RequestReceived):
             self._begin(event)
         elif isinstance(event, DataReceived):
             self._part(event)
@@ -239,18 +195,17 @@ class Http2Connection(asyncio.Protocol):
             else:
                 self.finish()
         elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
-            if self._h2.encoder.header_table_size > _TABLE:
-                self._h2.encoder.header_table_size = _TABLE
-            for number, stream in self._streams.items():
-                if event.stream_id in (0, number) if isinstance(event, WindowUpdated) else True:
-                    stream.room.set()
+            self._h2.bound_table()
+            for stream in self._streams.values():
+                stream.room.set()
 
     def _begin(self, event: RequestReceived) -> None:
         number = event.stream_id
         self._last = max(self._last, number)
-        if self._bound is not None or len(self._streams) >= _STREAMS:
-            self._bound_idle_frames()
+        if self._bound is not None or len(self._streams) >= STREAMS:
             self._reset(number, ErrorCodes.REFUSED_STREAM)
+            if self._needless.frame():
+                self._calm("too many requests at a time")
             return
         named = [(bytes(name), bytes(value)) for name, value in event.headers]
         pseudo = {name: value for name, value in named if name.startswith(b":")}
@@ -263,7 +218,7 @@ class Http2Connection(asyncio.Protocol):
         body = Body(self._serving.settings, declared, expects, lambda: self._wanted(number))
         stream = self._streams[number] = _Stream(body, declared, expects, time.monotonic())
         stream.room.set()
-        self._explain(sum(len(name) + len(value) for name, value in named) + _FRAMING_OF_REQUEST)
+        self._needless.head(sum(len(name) + len(value) for name, value in named))
         request, method = None, pseudo.get(b":method", b"")
         if len(headers) <= MOST_HEADERS and _METHOD.fullmatch(method):
             request = read_request(method, pseudo.get(b":path", b""), headers, body, self._address, True)
@@ -273,7 +228,7 @@ class Http2Connection(asyncio.Protocol):
         stream = self._streams.get(event.stream_id)
         length = event.flow_controlled_length or 0
         data = event.data or b""
-        self._explain(2 * len(data))
+        self._needless.part(len(data))
         if stream is None:
             self._h2.acknowledge_received_data(length, event.stream_id)
             return
@@ -305,21 +260,11 @@ class Http2Connection(asyncio.Protocol):
         stream.room.set()
 
     def _reset(self, number: int, why: ErrorCodes) -> None:
-        """End a stream, of whose body a window's worth may be on its way."""
-        try:
-            self._h2.reset_stream(number, why)
-        except H2Error as problem:  # it is over already
-            log.debug("stream not reset", why=type(problem).__name__)
-        self._explain(_STREAM_WINDOW)
-
-    def _explain(self, length: int) -> None:
-        self._framing = max(self._framing - length, -_WINDOW)
-
-    def _bound_idle_frames(self) -> None:
-        if self._idle_frames.take(time.monotonic()):
-            self._calm("too many frames that ask for nothing")
+        self._h2.reset(number, why)
+        self._needless.reset()
 
     def _calm(self, why: str) -> None:
+        """Close for what the caller does."""
         if not self._lost:
             log.info("connection ended", why=why)
             self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
@@ -337,7 +282,6 @@ class Http2Connection(asyncio.Protocol):
         self._flush()
         self._lost, self._since = True, time.monotonic()
         if self._transport.can_write_eof():
-            self._lingering = True
             self._transport.write_eof()
         else:
             self._transport.close()
@@ -381,7 +325,7 @@ class Http2Connection(asyncio.Protocol):
                 self._h2.send_data(number, rest[:room].tobytes(), end_stream=room == len(rest))
                 rest = rest[room:]
                 self._moved = stream.moved = time.monotonic()
-                self._explain(room)
+                self._needless.sent(room)
                 self._flush()
             else:
                 self._flush()

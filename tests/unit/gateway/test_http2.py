@@ -579,7 +579,8 @@ async def test_an_answer_that_is_taken_byte_by_byte_ends_the_connection() -> Non
     async with port(large(100_000)) as there, calling(there.number, initial_window_size=0) as caller:
         number = caller.request(b"")
         for _ in range(20_000):
-            await caller.send(WindowUpdateFrame(number, 1))
+            caller.h2.increment_flow_control_window(1, number)
+            await caller.send()
             await asyncio.sleep(0)
         assert (await caller.end() or (None,))[0] == CALM
 
@@ -765,6 +766,7 @@ async def test_the_last_answer_is_read_though_its_caller_sends_on() -> None:
         for _ in range(50):
             await caller.send(PingFrame(0, b"12345678"))
             await asyncio.sleep(0.01)
+            there.look(3)
         answer = await caller.answer(number)
         assert (len(answer.body), answer.ended) == (3 * MB, True)
 
