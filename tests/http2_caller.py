@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -22,7 +22,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import Frame
 
 #: How long a test waits for something that has to come, in seconds.
-PATIENCE = 5.0
+PATIENCE = 20.0
 _READ = 65536
 
 
@@ -52,11 +52,12 @@ class Caller:
     """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, settings: Mapping[SettingCodes, int]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, settings: dict[SettingCodes, int]
     ) -> None:
         self._reader, self._writer = reader, writer
-        unchecked = {"validate_outbound_headers": False, "normalize_outbound_headers": False}
-        self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8", **unchecked))
+        self.h2 = H2Connection(
+            H2Configuration(header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False)
+        )
         self.h2.state_machine = _Listening()
         self.h2.local_settings = Settings(client=True, initial_values=settings)
         self.h2.max_inbound_frame_size = self.h2.local_settings.max_frame_size
@@ -136,7 +137,7 @@ class Caller:
         if answer is None:
             return
         if isinstance(event, InformationalResponseReceived):
-            answer.informed.append(int(dict(event.headers or ())[":status"]))
+            answer.informed.append(int(next(iter(event.headers or ()))[1]))
         elif isinstance(event, ResponseReceived):
             answer.headers = {str(name): str(value) for name, value in event.headers or ()}
             answer.status = int(answer.headers[":status"])
@@ -177,7 +178,7 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(port: int, *, tls: ssl.SSLContext | None = None, **settings: int) -> AsyncIterator[Caller]:
+async def calling(port: int, tls: ssl.SSLContext | None = None, **settings: int) -> AsyncIterator[Caller]:
     """A caller of a port, closed in the end; `settings` are those of HTTP/2, as in `SettingCodes`."""
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", port, ssl=tls, server_hostname="localhost" if tls is not None else None
