@@ -18,7 +18,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from tests.http2_caller import CALM, CANCEL, PATIENCE, Caller, calling
+from tests.http2_caller import CALM, CANCEL, PATIENCE, calling
 from tests.live import Orrery
 
 #: What idle and slow callers are given in these tests, in seconds.
@@ -145,17 +145,14 @@ async def test_who_is_refused_and_does_not_take_it_cannot_fill_the_memory(attack
         deadline = time.monotonic() + SHORT
         while time.monotonic() < deadline and not caller.closed:
             for number in numbers:
-                room = min(16384, caller.h2.local_flow_control_window(number)) if gone(caller, number) else 0
-                if room > 0:
-                    caller.h2.send_data(number, b"x" * room)
-                    await caller.send()
+                while (
+                    caller.answers[number].reset is None and (room := caller.h2.local_flow_control_window(number)) > 0
+                ):
+                    caller.h2.send_data(number, b"x" * min(16384, room))
+                await caller.send()
             await caller.hear(0.01)
     assert attacked.memory() - before < 32 * MB
     assert await attacked.alive()
-
-
-def gone(caller: Caller, number: int) -> bool:
-    return caller.answers[number].reset is None
 
 
 @scenario

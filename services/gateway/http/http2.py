@@ -140,16 +140,19 @@ class Http2Connection(asyncio.Protocol):
             if now - max(self._since, self._moved) > (idle if unsent else _LINGER_SECONDS):
                 self._transport.abort()
             return
-        blocked = self._writing_held or self._h2.outbound_flow_control_window <= 0
+        # An answer that is held up together with all others is not given up alone.
+        together = self._writing_held or self._h2.outbound_flow_control_window <= 0
+        stuck = bool(unsent)
         for number, stream in self._streams.items():
             if (stream.body.wanted or not stream.held) and stream.body.late(now):
                 stream.body.fail(TIMEOUT)
-            if not (blocked or stream.room.is_set()) and now - stream.moved > idle:
-                self._reset(number, ErrorCodes.CANCEL)
-                self._end(stream)
-                self._flush()
-        waiting = any(not stream.room.is_set() for stream in self._streams.values())
-        if (unsent or (blocked and waiting)) and now - self._moved > idle:
+            if not stream.room.is_set() and now - stream.moved > idle:
+                stuck = stuck or together
+                if not together:
+                    self._reset(number, ErrorCodes.CANCEL)
+                    self._end(stream)
+                    self._flush()
+        if stuck and now - self._moved > idle:
             self._transport.abort()
         elif not self._streams and now - self._since > idle:
             self.finish()
@@ -194,6 +197,9 @@ class Http2Connection(asyncio.Protocol):
                 self._close()
             else:
                 self.finish()
+        elif isinstance(event, WindowUpdated) and event.stream_id:
+            if (widened := self._streams.get(event.stream_id)) is not None:
+                widened.room.set()
         elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
             self._h2.bound_table()
             for stream in self._streams.values():
@@ -309,6 +315,7 @@ class Http2Connection(asyncio.Protocol):
     async def _send(self, number: int, stream: _Stream, response: Response, head_only: bool) -> None:
         if self._lost or stream.gone:
             return
+        stream.moved = time.monotonic()
         rest = memoryview(b"" if head_only else response.body)
         headers = [
             (b":status", b"%d" % response.status),

@@ -708,6 +708,24 @@ async def test_other_answers_do_not_keep_a_connection_whose_window_is_used_up() 
         await caller.end()
 
 
+@scenario
+async def test_the_time_to_take_an_answer_begins_with_the_answer() -> None:
+    held = Held()
+    async with (
+        port(held, idle_seconds=0.5) as there,
+        calling(there.number, initial_window_size=0) as caller,
+    ):
+        number = caller.request(b"body")
+        await caller.send()
+        await held.has_begun(1)
+        await asyncio.sleep(0.6)
+        held.go.set()
+        await caller.until(lambda: caller.answers[number].status == 200)
+        there.look(0)
+        caller.h2.increment_flow_control_window(100, number)
+        assert (await caller.answer(number)).body == b"body"
+
+
 # The end of a connection.
 
 
