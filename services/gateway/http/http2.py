@@ -1,19 +1,18 @@
 """A connection that speaks HTTP/2."""
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass, field
 from typing import cast
 
 import structlog
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
+    ConnectionTerminated,
     DataReceived,
     Event,
     PingReceived,
-    PriorityUpdated,
     RemoteSettingsChanged,
     RequestReceived,
     StreamEnded,
@@ -21,25 +20,23 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import H2Error
-from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from services.gateway.exchange import Request, Response
 from services.gateway.http.body import BAD_REQUEST, TIMEOUT, Body
 from services.gateway.http.connections import Serving
+from services.gateway.http.http2_bounds import STREAMS, Needless, ServerConnection
 from services.gateway.http.requests import MOST_HEADERS, answer, read_request
-from services.gateway.rates import Bucket
 
 #: What a client of HTTP/2 sends first (RFC 9113, 3.4).
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-#: How many requests of one connection are under way, those that were given up by their caller included.
-_STREAMS = 128
-#: How much of a body may come before it is read, in bytes, and how much of all bodies.
-_STREAM_WINDOW, _WINDOW = 256 * 1024, 1024 * 1024
-#: Frames that ask for nothing and cost something (pings, settings, priorities, streams given up), and how many of them
-#: may come a second: a connection that goes on like this is closed (CVE-2019-9512, 9515 and 2023-44487 are about such).
-_IDLE_FRAMES = (PingReceived, PriorityUpdated, RemoteSettingsChanged, StreamReset)
-_IDLE_FRAMES_PER_SECOND, _IDLE_FRAMES_AT_ONCE = 20.0, 1000.0
+#: The largest frame that is sent, however large a caller takes them: each is copied, and holds up other answers.
+_FRAME = 32 * 1024
+#: Frames that ask for nothing and cost something: a connection that goes on like this is closed.
+_IDLE_FRAMES = (PingReceived, RemoteSettingsChanged, StreamReset)
+#: How long a caller has to close a connection on which everything was said, in seconds.
+_LINGER_SECONDS = 2.0
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 log = structlog.get_logger(__name__)
 
@@ -48,12 +45,17 @@ log = structlog.get_logger(__name__)
 class _Stream:
     """A request under way.
 
-    Of its body, `held` bytes have not been given back to the caller's window. `room` is set while its answer need not
-    wait for the caller to take more, and `gone` once the caller has given it up.
+    Of its body, `held` bytes have not been given back to the caller's window. `ended` is set when the caller has ended
+    the stream, `answered` when nobody reads the body any more. `room` is set while the answer need not wait for the
+    caller to take more, `moved` is when it last took some, and `gone` is set once the caller has given it up.
     """
 
     body: Body
-    expects: bool = False
+    declared: int | None
+    expects: bool
+    moved: float
+    ended: bool = False
+    answered: bool = False
     held: int = 0
     room: asyncio.Event = field(default_factory=asyncio.Event)
     gone: bool = False
@@ -64,15 +66,17 @@ class Http2Connection(asyncio.Protocol):
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
-        self._h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        self._h2 = ServerConnection(serving.settings.header_bytes)
+        self._needless = Needless(serving.settings.header_bytes)
         self._streams: dict[int, _Stream] = {}
         self._last = 0
         #: The last stream that is answered, once the connection is to end.
         self._bound: int | None = None
+        #: Nothing more is read or sent; the caller does not take what is sent; it is to use another connection.
         self._lost = self._writing_held = self._retiring = False
         self._unsent = 0
-        self._since = time.monotonic()
-        self._idle_frames = Bucket(_IDLE_FRAMES_PER_SECOND, _IDLE_FRAMES_AT_ONCE, _IDLE_FRAMES_AT_ONCE, self._since)
+        #: When there was last a request under way, and when something of an answer was last taken.
+        self._since = self._moved = time.monotonic()
 
     # What the event loop calls.
 
@@ -82,18 +86,6 @@ class Http2Connection(asyncio.Protocol):
         self._serving.connections.add(self)
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
-        head_bytes = self._serving.settings.header_bytes
-        self._h2.local_settings = Settings(
-            client=False,
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: _STREAMS,
-                SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
-                SettingCodes.MAX_HEADER_LIST_SIZE: head_bytes,
-            },
-        )
-        self._h2.decoder.max_header_list_size = head_bytes
-        self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(_WINDOW - self._h2.inbound_flow_control_window)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -106,9 +98,12 @@ class Http2Connection(asyncio.Protocol):
             log.info("connection ended", why=type(problem).__name__)
             self._close()
             return
+        self._needless.came(len(data))
         for event in events:
             if not self._lost:
                 self._take(event)
+        if self._needless.too_much:
+            self._calm("too many bytes that ask for nothing")
         self._flush()
 
     def eof_received(self) -> bool:
@@ -138,15 +133,29 @@ class Http2Connection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """End what takes too long."""
-        for stream in self._streams.values():
+        idle, unsent = self._serving.settings.idle_seconds, self._transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._moved = unsent, now
+        if self._lost:
+            if now - max(self._since, self._moved) > (idle if unsent else _LINGER_SECONDS):
+                self._transport.abort()
+            return
+        # An answer that is held up together with all others is not given up alone.
+        together = self._writing_held or self._h2.outbound_flow_control_window <= 0
+        stuck = bool(unsent)
+        for number, stream in self._streams.items():
             if (stream.body.wanted or not stream.held) and stream.body.late(now):
                 stream.body.fail(TIMEOUT)
-        unsent = self._transport.get_write_buffer_size()
-        if unsent != self._unsent:
-            self._unsent, self._since = unsent, now
-        waiting = unsent or not self._streams or any(not stream.room.is_set() for stream in self._streams.values())
-        if waiting and now - self._since > self._serving.settings.idle_seconds:
+            if not stream.room.is_set() and now - stream.moved > idle:
+                stuck = stuck or together
+                if not together:
+                    self._reset(number, ErrorCodes.CANCEL)
+                    self._end(stream)
+                    self._flush()
+        if stuck and now - self._moved > idle:
             self._transport.abort()
+        elif not self._streams and now - self._since > idle:
+            self.finish()
 
     def retire(self) -> None:
         """Close after the next answers."""
@@ -158,7 +167,7 @@ class Http2Connection(asyncio.Protocol):
             self._bound = self._last
             self._transport.write(GoAwayFrame(0, last_stream_id=self._last).serialize())
         if not self._streams:
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         """Close at once."""
@@ -167,29 +176,42 @@ class Http2Connection(asyncio.Protocol):
     # Frames.
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, _IDLE_FRAMES) and self._idle_frames.take(time.monotonic()):
-            log.info("connection ended", why="too many frames that ask for nothing")
-            self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
-            self._close()
+        if isinstance(event, _IDLE_FRAMES) and self._needless.frame():
+            self._calm("too many frames that ask for nothing")
         elif isinstance(event, RequestReceived):
             self._begin(event)
         elif isinstance(event, DataReceived):
             self._part(event)
         elif isinstance(event, StreamEnded):
             if (ended := self._streams.get(event.stream_id)) is not None:
+                ended.ended = True
+                # h2 looks at the length only where the last frame is one of the body.
+                if ended.declared is not None and ended.body.received != ended.declared:
+                    ended.body.fail(BAD_REQUEST)
                 ended.body.end()
         elif isinstance(event, StreamReset):
             if (reset := self._streams.get(event.stream_id)) is not None:
                 self._end(reset)
+        elif isinstance(event, ConnectionTerminated):
+            if event.error_code != ErrorCodes.NO_ERROR:
+                self._close()
+            else:
+                self.finish()
+        elif isinstance(event, WindowUpdated) and event.stream_id:
+            if (widened := self._streams.get(event.stream_id)) is not None:
+                widened.room.set()
         elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
+            self._h2.bound_table()
             for stream in self._streams.values():
                 stream.room.set()
 
     def _begin(self, event: RequestReceived) -> None:
         number = event.stream_id
         self._last = max(self._last, number)
-        if self._bound is not None or len(self._streams) >= _STREAMS:
-            self._h2.reset_stream(number, ErrorCodes.REFUSED_STREAM)
+        if self._bound is not None or len(self._streams) >= STREAMS:
+            self._reset(number, ErrorCodes.REFUSED_STREAM)
+            if self._needless.frame():
+                self._calm("too many requests at a time")
             return
         named = [(bytes(name), bytes(value)) for name, value in event.headers]
         pseudo = {name: value for name, value in named if name.startswith(b":")}
@@ -197,36 +219,36 @@ class Http2Connection(asyncio.Protocol):
         if b":authority" in pseudo:
             headers = [(b"host", pseudo[b":authority"]), *(header for header in headers if header[0] != b"host")]
         by_name = dict(headers)
-        declared, expects = by_name.get(b"content-length", b""), b"expect" in by_name
-        body = Body(
-            self._serving.settings,
-            int(declared) if declared.isdigit() else None,
-            expects,
-            lambda: self._wanted(number),
-        )
-        stream = self._streams[number] = _Stream(body, expects)
+        length = by_name.get(b"content-length", b"")
+        declared, expects = int(length) if length.isdigit() else None, b"expect" in by_name
+        body = Body(self._serving.settings, declared, expects, lambda: self._wanted(number))
+        stream = self._streams[number] = _Stream(body, declared, expects, time.monotonic())
         stream.room.set()
-        method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-        request = read_request(method, target, headers, body, self._address, True)
-        if len(headers) > MOST_HEADERS:
-            request = None
+        self._needless.head(sum(len(name) + len(value) for name, value in named))
+        request, method = None, pseudo.get(b":method", b"")
+        if len(headers) <= MOST_HEADERS and _METHOD.fullmatch(method):
+            request = read_request(method, pseudo.get(b":path", b""), headers, body, self._address, True)
         self._serving.run(asyncio.get_running_loop().create_task(self._answer(number, stream, request)))
 
     def _part(self, event: DataReceived) -> None:
         stream = self._streams.get(event.stream_id)
         length = event.flow_controlled_length or 0
+        data = event.data or b""
+        self._needless.part(len(data))
         if stream is None:
             self._h2.acknowledge_received_data(length, event.stream_id)
             return
-        stream.body.feed(bytes(event.data or b""))
         stream.held += length
+        if stream.answered:
+            return
+        stream.body.feed(bytes(data))
         if stream.body.wanted:
             self._give_back(stream, event.stream_id)
 
     def _wanted(self, number: int) -> None:
         """Have the body come that somebody reads now."""
         stream = self._streams[number]
-        if stream.expects and not stream.gone:
+        if stream.expects and not (stream.gone or self._lost):
             stream.expects = False
             self._h2.send_headers(number, [(b":status", b"100")])
         self._give_back(stream, number)
@@ -243,26 +265,43 @@ class Http2Connection(asyncio.Protocol):
         stream.body.fail(BAD_REQUEST)
         stream.room.set()
 
+    def _reset(self, number: int, why: ErrorCodes) -> None:
+        self._h2.reset(number, why)
+        self._needless.reset()
+
+    def _calm(self, why: str) -> None:
+        """Close for what the caller does."""
+        if not self._lost:
+            log.info("connection ended", why=why)
+            self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            self._close()
+
     def _flush(self) -> None:
         data = self._h2.data_to_send()
         if data and not self._lost:
             self._transport.write(data)
 
     def _close(self) -> None:
-        """Send what is to be said at last, and close."""
+        """Send what is to be said at last, and close when the caller has: it would not hear it if it still sent."""
+        if self._lost:
+            return
         self._flush()
-        self._lost = True
-        self._transport.close()
+        self._lost, self._since = True, time.monotonic()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
 
     # Answers.
 
     async def _answer(self, number: int, stream: _Stream, request: Request | None) -> None:
-        response, whole = await answer(self._serving.application, request)
+        response, _ = await answer(self._serving.application, request)
+        stream.answered = True
         try:
             await self._send(number, stream, response, request is not None and request.method == "HEAD")
-            if not whole and not self._lost and not stream.gone:
+            if not (stream.ended or stream.gone or self._lost):
                 # The rest of a body that nobody reads (RFC 9113, 8.1).
-                self._h2.reset_stream(number, ErrorCodes.NO_ERROR)
+                self._reset(number, ErrorCodes.NO_ERROR)
         except H2Error as problem:
             log.info("answer not taken", why=type(problem).__name__)
         finally:
@@ -276,6 +315,7 @@ class Http2Connection(asyncio.Protocol):
     async def _send(self, number: int, stream: _Stream, response: Response, head_only: bool) -> None:
         if self._lost or stream.gone:
             return
+        stream.moved = time.monotonic()
         rest = memoryview(b"" if head_only else response.body)
         headers = [
             (b":status", b"%d" % response.status),
@@ -286,11 +326,13 @@ class Http2Connection(asyncio.Protocol):
         ]
         self._h2.send_headers(number, headers, end_stream=not rest)
         while rest:
-            room = min(len(rest), self._h2.local_flow_control_window(number), self._h2.max_outbound_frame_size)
+            window = self._h2.local_flow_control_window(number)
+            room = min(len(rest), window, self._h2.max_outbound_frame_size, _FRAME)
             if room > 0 and not self._writing_held:
                 self._h2.send_data(number, rest[:room].tobytes(), end_stream=room == len(rest))
                 rest = rest[room:]
-                self._since = time.monotonic()
+                self._moved = stream.moved = time.monotonic()
+                self._needless.sent(room)
                 self._flush()
             else:
                 self._flush()
