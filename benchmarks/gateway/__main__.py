@@ -101,6 +101,9 @@ class _Caller(asyncio.Transport):
         super().__init__()
         self.answer: asyncio.Future[bytes] | None = None
 
+    def is_closing(self) -> bool:
+        return False
+
     def write(self, data: Any) -> None:
         assert self.answer is not None
         self.answer.set_result(data)
