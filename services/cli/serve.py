@@ -23,14 +23,9 @@ Listen = Annotated[
 ]
 
 
-def _set_up_grpc() -> None:
-    """Set what gRPC reads from its environment when it is first used; what is set there already counts.
-
-    It is kept from writing a line for every connection that fails, which whoever can connect could bring about, and
-    polls as it used to: its newer way hands each event from thread to thread (docs/decisions/0016).
-    """
+def _quiet_grpc() -> None:
+    """Keep gRPC from writing a line for every connection that fails, which whoever can connect could bring about."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
 
 def gateway(
@@ -61,7 +56,6 @@ def gateway(
     ORRERY_GATEWAY_CONFIG names a file of settings, and ORRERY_GATEWAY_<SECTION>_<NAME> sets one; ORRERY_RPC_TLS_CA,
     _CERT and _KEY, and ORRERY_HTTP_TLS_CERT and _KEY name certificates (docs/operations.md, docs/observability.md).
     """
-    _set_up_grpc()
     from services.gateway.command import Features
     from services.gateway.hosts import host_settings
     from services.gateway.limits import Limits, override
@@ -70,6 +64,7 @@ def gateway(
 
     if token is None and not no_auth:
         raise typer.BadParameter("give a token (--token or ORRERY_TOKEN), or --no-auth on loopback")
+    _quiet_grpc()
     configure_logs("gateway", log_level)
     follow_parent()
     limits = override(Limits(), read_limits(limit))
@@ -99,11 +94,11 @@ def store(data_dir: DataDir = Path(".orrery/store"), listen: Listen = None, log_
 
     ORRERY_STORE_CONFIG names a file of settings, and ORRERY_STORE_<SECTION>_<NAME> sets one (docs/operations.md).
     """
-    _set_up_grpc()
     # Read when FAISS is imported: its threads are to sleep while they have no work, not to take the time of others.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from services.store.server import StoreSettings, run
 
+    _quiet_grpc()
     configure_logs("store", log_level)
     follow_parent()
     with exporting_traces("store", os.environ):
@@ -118,9 +113,9 @@ def embedder(data_dir: DataDir = Path(".orrery/embedder"), listen: Listen = None
     (Base64 of 32 bytes), otherwise made at the first start and kept in the data directory; ORRERY_CREDENTIALS_DIR
     is a directory of more credentials, as Kubernetes mounts Secrets.
     """
-    _set_up_grpc()
     from services.embedder.server import EmbedderSettings, run
 
+    _quiet_grpc()
     configure_logs("embedder", log_level)
     follow_parent()
     with exporting_traces("embedder", os.environ):
