@@ -35,9 +35,10 @@ class Body:
         "_declared",
         "_expects",
         "_failed",
+        "_first",
         "_most",
         "_moved",
-        "_parts",
+        "_rest",
         "_settings",
         "_started",
         "_waiting",
@@ -52,7 +53,9 @@ class Body:
         self._declared = declared
         self._expects = expects
         self._wanted = wanted
-        self._parts: list[bytes] = []
+        # Most bodies are one part, which is handed on as it is; many small ones take no more room than their bytes.
+        self._first = b""
+        self._rest = bytearray()
         #: The reader looks again when there is more than this.
         self._most = 0
         self._failed: int | None = None
@@ -66,7 +69,10 @@ class Body:
     def feed(self, part: bytes) -> None:
         """Take the next part."""
         self.received += len(part)
-        self._parts.append(part)
+        if not self._first:
+            self._first = part
+        else:
+            self._rest += part
         self._moved = time.monotonic()
         if self.received > self._most:
             self._wake()
@@ -103,8 +109,7 @@ class Body:
             raise IncompleteBodyError(self._failed)
         if self.received > limit:
             raise BodyTooLargeError
-        parts = self._parts
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._first + self._rest if self._rest else self._first
 
     async def discard(self) -> bool:
         """Read what a caller still sends in vain, and return whether it came to its end.
@@ -119,7 +124,7 @@ class Body:
             return self.whole
         self._want()
         while not self.whole and self._failed is None and self.received <= self._settings.discard_bytes:
-            self._parts.clear()
+            self._first, self._rest = b"", bytearray()
             try:
                 await asyncio.wait_for(self._more_than(self.received), _DISCARD_SECONDS)
             except TimeoutError:
