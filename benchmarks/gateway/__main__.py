@@ -10,18 +10,20 @@ import cProfile
 import dataclasses
 import pstats
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from benchmarks.gateway.stack import application, bodies, scope_of
+import uvloop
+
+from benchmarks.gateway.stack import application, bodies, headers_of
 from services.gateway.access import Access, Caller
 from services.gateway.app import Application
-from services.gateway.body import Body, Deadlines, Receive
 from services.gateway.command import Level, parse_body
 from services.gateway.commands import COMMANDS
-from services.gateway.connections import Connections
 from services.gateway.exchange import Request
-from services.gateway.guard import Asgi, Guard, Scope, Send
+from services.gateway.http.body import Body
+from services.gateway.http.connections import Serving
+from services.gateway.http.http1 import Http1Connection
 from services.gateway.observation import Observation, observe
 from services.gateway.observer import Observer
 from services.gateway.settings import HttpSettings
@@ -29,6 +31,10 @@ from services.runtime.roles import Role
 
 #: So many requests are answered, then the event loop has its turn, as with so many callers.
 _AT_ONCE = 32
+PATH = "/v1/default_keyspace/books"
+
+Send = Callable[[], Awaitable[int]]
+Reach = Callable[[Application, bytes], Awaitable[Send]]
 
 
 class _NoAccess:
@@ -57,60 +63,74 @@ class _NoObserver:
         return
 
 
-def _unguarded(application: Application) -> Asgi:
-    """Return what takes every request as it is."""
-    settings, deadlines = HttpSettings(), Deadlines(1.0)
+async def _directly(application: Application, body: bytes) -> Send:
+    """Return what has a request answered as it is handed over from memory, and returns the status."""
+    headers, settings = headers_of(body), HttpSettings()
+    by_name = dict(headers)
 
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        request = Request(
-            method=scope["method"],
-            path=scope["path"],
-            raw_path=scope["raw_path"].decode(),
-            body=Body(receive, headers, settings, deadlines),
-            headers=headers,
-            every_header=scope["headers"],
-        )
-        response = await application(request)
-        await send({"status": response.status})
+    async def send() -> int:
+        whole = Body(settings, len(body), False, lambda: None)
+        whole.feed(body)
+        whole.end()
+        request = Request("POST", PATH, PATH, whole, headers=by_name, every_header=headers)
+        return (await application(request)).status
 
-    return answer
+    return send
 
 
-def stacks() -> dict[str, Asgi]:
-    """Return the whole application, and the whole without one part and without them all, by name."""
+async def _over_http(application: Application, body: bytes) -> Send:
+    """Return what has a request answered as it comes from a socket, and returns the status."""
+    connection = Http1Connection(Serving(application, HttpSettings(), ended=lambda: None))
+    caller = _Caller()
+    connection.connection_made(caller)
+    head = b"".join(b"%s: %s\r\n" % header for header in headers_of(body))
+    request = b"POST %s HTTP/1.1\r\n%s\r\n%s" % (PATH.encode(), head, body)
+
+    async def send() -> int:
+        answer = caller.answer = asyncio.get_running_loop().create_future()
+        connection.data_received(request)
+        return int((await answer)[9:12])
+
+    return send
+
+
+class _Caller(asyncio.Transport):
+    """The other end of a connection, in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer: asyncio.Future[bytes] | None = None
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: Any) -> None:
+        assert self.answer is not None
+        self.answer.set_result(data)
+
+
+def stacks() -> dict[str, tuple[Reach, Application]]:
+    """Return the whole, and the whole without one part and without them all, by name."""
     whole = application()
     access: Any = {"access": cast("Access", _NoAccess(whole.access))}
     observer: Any = {"observer": cast("Observer", _NoObserver())}
-
-    def guarded(inner: Application) -> Guard:
-        return Guard(inner, HttpSettings(), Connections(8181, 75.0))
-
     return {
-        "whole": guarded(whole),
-        "guard": _unguarded(whole),
-        "access": guarded(dataclasses.replace(whole, **access)),
-        "observer": guarded(dataclasses.replace(whole, **observer)),
-        "all three": _unguarded(dataclasses.replace(whole, **access, **observer)),
+        "whole": (_over_http, whole),
+        "http": (_directly, whole),
+        "access": (_over_http, dataclasses.replace(whole, **access)),
+        "observer": (_over_http, dataclasses.replace(whole, **observer)),
+        "all three": (_directly, dataclasses.replace(whole, **access, **observer)),
     }
 
 
-async def answer(stack: Asgi, body: bytes, requests: int) -> float:
+async def answer(stack: tuple[Reach, Application], body: bytes, requests: int) -> float:
     """Answer a request so many times and return the seconds of processor that each took."""
-    scope = scope_of(body)
-    event = {"type": "http.request", "body": body, "more_body": False}
+    reach, application = stack
+    send = await reach(application, body)
     statuses: set[int] = set()
-
-    async def receive() -> Mapping[str, Any]:
-        return event
-
-    async def send(sent: dict[str, Any]) -> None:
-        if "status" in sent:
-            statuses.add(sent["status"])
-
     started = time.process_time()
     for number in range(requests):
-        await stack(scope, receive, send)
+        statuses.add(await send())
         if number % _AT_ONCE == 0:
             await asyncio.sleep(0)
     took = time.process_time() - started
@@ -134,7 +154,7 @@ def measure(requests: int, rounds: int) -> None:
         parsing = float("inf")
         for _ in range(rounds):
             for name, stack in there.items():
-                least[name] = min(least[name], asyncio.run(answer(stack, body, requests // rounds)))
+                least[name] = min(least[name], uvloop.run(answer(stack, body, requests // rounds)))
             parsing = min(parsing, _parse(body, requests // rounds))
         whole = least.pop("whole")
         print(f"{kind}, body of {len(body)} bytes: {whole * 1e6:.1f} us")
@@ -149,7 +169,7 @@ def profile(requests: int, shown: int) -> None:
         print(kind)
         stack = stacks()["whole"]
         profiler = cProfile.Profile(time.process_time)
-        run: Callable[..., Any] = asyncio.run
+        run: Callable[..., Any] = uvloop.run
         profiler.runcall(run, answer(stack, body, requests))
         pstats.Stats(profiler).sort_stats("tottime").print_stats(shown)
 

@@ -14,6 +14,7 @@ from services.gateway.audit import Audit
 from services.gateway.collection import CollectionOptions, VectorOptions, encode_options
 from services.gateway.command import Features
 from services.gateway.embedding import Embedding
+from services.gateway.exchange import Headers
 from services.gateway.health import Health
 from services.gateway.hosts import Hosts
 from services.gateway.limits import Limits
@@ -121,25 +122,15 @@ def bodies() -> dict[str, bytes]:
     }
 
 
-def scope_of(body: bytes) -> dict[str, Any]:
-    """Return the scope of a request as the HTTP server makes it."""
-    return {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/v1/default_keyspace/books",
-        "raw_path": b"/v1/default_keyspace/books",
-        "query_string": b"",
-        "client": ("127.0.0.1", 40_000),
-        "headers": [
-            (b"host", b"127.0.0.1:8181"),
-            (b"accept", b"*/*"),
-            (b"accept-encoding", b"gzip, deflate"),
-            (b"connection", b"keep-alive"),
-            (b"user-agent", b"astrapy/2.1.0"),
-            (b"token", TOKEN.encode()),
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-        ],
-    }
+def headers_of(body: bytes) -> Headers:
+    """Return the headers of a request, as clients send them."""
+    return [
+        (b"host", b"127.0.0.1:8181"),
+        (b"accept", b"*/*"),
+        (b"accept-encoding", b"gzip, deflate"),
+        (b"connection", b"keep-alive"),
+        (b"user-agent", b"astrapy/2.1.0"),
+        (b"token", TOKEN.encode()),
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]

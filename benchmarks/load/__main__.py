@@ -25,7 +25,7 @@ from benchmarks.processes import StartError
 from benchmarks.section import write_section
 from benchmarks.store.clients import CallFailedError
 
-_PACKAGES = ("grpcio", "granian", "aiohttp", "numpy")
+_PACKAGES = ("grpcio", "httptools", "aiohttp", "numpy")
 #: What the three PEM files of mutual TLS are given by, as the services take them.
 _TLS_VARIABLES = ("ORRERY_RPC_TLS_CA", "ORRERY_RPC_TLS_CERT", "ORRERY_RPC_TLS_KEY")
 

@@ -8,7 +8,6 @@ from urllib.parse import unquote
 import structlog
 
 from services.gateway.access import Access, Caller
-from services.gateway.body import BodyTooLargeError
 from services.gateway.command import Command, Context, Features, Level, parse_body
 from services.gateway.commands import COMMANDS
 from services.gateway.embedding import Embedding, EmbeddingHeaders
@@ -16,6 +15,7 @@ from services.gateway.envelope import Answer
 from services.gateway.exchange import Request, Response
 from services.gateway.fields import Fields
 from services.gateway.hosts import InvalidHostError
+from services.gateway.http.body import BodyTooLargeError
 from services.gateway.limits import Limits
 from services.gateway.observation import current
 from services.gateway.observer import Observer

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from services.gateway.body import Body
+from services.gateway.http.body import Body
 
 Headers = Sequence[tuple[bytes, bytes]]
 

@@ -1,13 +1,10 @@
 """The gateway as a process: its settings, its connections, and the HTTP server around the application."""
 
 import asyncio
-import atexit
-import os
 import signal
-import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import structlog
 import uvloop
@@ -21,7 +18,7 @@ from services.gateway.command import Features
 from services.gateway.embedding import Embedding
 from services.gateway.health import Health
 from services.gateway.hosts import Hosts
-from services.gateway.http_server import HttpServer
+from services.gateway.http.server import HttpServer
 from services.gateway.limits import Limits
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.observer import Observer
@@ -65,8 +62,8 @@ class GatewaySettings:
     settings: Settings = field(default_factory=Settings)
 
 
-def run(settings: GatewaySettings) -> NoReturn:
-    """Serve until SIGTERM or SIGINT, and end the process.
+def run(settings: GatewaySettings) -> None:
+    """Serve until SIGTERM or SIGINT.
 
     Raises `ValueError` for settings that do not go together (no token on an address open to the network) and
     `ConfigurationError` for an address that is taken.
@@ -75,12 +72,6 @@ def run(settings: GatewaySettings) -> NoReturn:
         raise ValueError(f"{settings.http} is open to the network: serving it without a token is not allowed")
     check_free(settings.http)
     uvloop.run(_serve(settings))
-    # granian's threads outlive its server by a moment. One that comes for the interpreter while that is taken down is
-    # ended by it in the middle of Rust code, which aborts the process: so the interpreter is not taken down.
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 async def _serve(settings: GatewaySettings) -> None:

@@ -1,5 +1,6 @@
 """TLS on the HTTP port: what it speaks, and certificates that change while requests run."""
 
+import asyncio
 import http.client
 import socket
 import ssl
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Certificates
+from tests.http2_caller import calling
 from tests.live import free_port
 from tests.services import Gateway, Service
 
@@ -86,6 +88,15 @@ def test_the_caller_chooses_the_protocol(https: Https, offered: tuple[str, ...],
         https.trusting(*offered).wrap_socket(plain, server_hostname="localhost") as secured,
     ):
         assert secured.selected_alpn_protocol() == taken
+
+
+def test_a_request_over_http_2_is_answered(https: Https) -> None:
+    async def call() -> bytes:
+        async with calling(https.gateway.port, https.trusting("h2")) as caller:
+            head = (("token", https.gateway.token), ("content-type", "application/json"))
+            return (await caller.answer(caller.request(BODY.encode(), *head))).body
+
+    assert asyncio.run(call()) == b'{"status":{"keyspaces":["default_keyspace"]}}'
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")

@@ -26,6 +26,7 @@ def test_every_threat_has_a_defence_and_a_test(row: list[str]) -> None:
 @pytest.mark.parametrize("test", TESTS)
 def test_every_test_that_is_named_exists(test: str) -> None:
     path, _, name = test.partition("::")
-    functions = [node for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.FunctionDef)]
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    functions = [node for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, kinds)]
 
     assert name in {function.name for function in functions}

@@ -1,15 +1,14 @@
 """What is counted and logged of requests by the settings."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import structlog
 
-from services.gateway.body import Body, Deadlines
 from services.gateway.envelope import Answer
 from services.gateway.exchange import Request, Response
 from services.gateway.fields import Fields
+from services.gateway.http.body import Body
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.observation import Call, Observation, current
 from services.gateway.observer import Observer
@@ -27,12 +26,8 @@ def observed(database: str = "shop") -> Observation:
     return observation
 
 
-async def nothing() -> Mapping[str, Any]:
-    return {"type": "http.request"}
-
-
 def request(method: str, path: str) -> Request:
-    return Request(method, path, path, Body(nothing, {}, HttpSettings(), Deadlines(1.0)))
+    return Request(method, path, path, Body(HttpSettings(), 0, False, lambda: None))
 
 
 def logged(settings: LogSettings, answer: Answer) -> list[Any]:

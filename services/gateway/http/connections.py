@@ -1,0 +1,51 @@
+"""What the connections of the HTTP port have in common, and what the port asks of each."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from services.gateway.exchange import Respond
+from services.gateway.http.requests import Clock
+from services.gateway.settings import HttpSettings
+
+
+class Connection(Protocol):
+    """One connection, whatever version of HTTP it speaks."""
+
+    def look(self, now: float) -> None:
+        """End what takes too long, in the time of `time.monotonic`: the connection, or a request."""
+
+    def retire(self) -> None:
+        """Have the caller use another connection after the next answer."""
+
+    def finish(self) -> None:
+        """Answer the requests that are under way, take no others, and close."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+@dataclass(slots=True)
+class Serving:
+    """What every connection of a port works with. `ended` is told of each one that has closed."""
+
+    application: Respond
+    settings: HttpSettings
+    ended: Callable[[], None]
+    clock: Clock = field(default_factory=Clock)
+    connections: set[Connection] = field(default_factory=set)
+    #: While it is set, answers tell their callers to use another connection for the next request.
+    draining: bool = False
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def run(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        """Keep a task until it is done."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def left(self, connection: Connection) -> None:
+        """Forget a connection that has closed."""
+        self.connections.discard(connection)
+        self.ended()
