@@ -60,11 +60,15 @@ class Body:
         self._most = 0
         self._failed: int | None = None
         self._waiting: asyncio.Future[None] | None = None
-        self._started = self._moved = time.monotonic()
+        self.restart()
         #: How many bytes have come, whether all have, and whether somebody reads them.
         self.received = 0
         self.whole = declared == 0
         self.wanted = False
+
+    def restart(self) -> None:
+        """Have the time begin that the body may take: until now its caller was kept from sending."""
+        self._started = self._moved = time.monotonic()
 
     def feed(self, part: bytes) -> None:
         """Take the next part."""
@@ -135,6 +139,7 @@ class Body:
         if not self.wanted:
             self.wanted = True
             if not self.whole:
+                self.restart()
                 self._wanted()
 
     async def _more_than(self, received: int) -> None:

@@ -38,7 +38,6 @@ class _Exchange:
     """A request with its answer to come; `refused` is the status of one that was never clear."""
 
     request: Request | None = None
-    body: Body | None = None
     keep_alive: bool = False
     persistent: bool = False
     refused: int = BAD_REQUEST
@@ -58,12 +57,12 @@ class Http1Connection(asyncio.Protocol):
         self._upgrading = False
         #: Bytes that came and are neither a body's nor can they be what a body of its length needs around it.
         self._framing = 0
-        #: The request whose body is read, the one that is being answered, and those that wait.
-        self._reading: _Exchange | None = None
+        #: The body that is read, the request that is being answered, and those that wait.
+        self._body: Body | None = None
         self._current: _Exchange | None = None
         self._waiting: deque[_Exchange] = deque()
-        #: Nothing more is read; nothing more is answered after what is under way; it is over.
-        self._deaf = self._finishing = self._lost = False
+        #: Nothing more is read; nothing more comes; nothing more is answered after what is under way; it is over.
+        self._deaf = self._ended = self._finishing = self._lost = False
         self._lingering = False
         self._writing_held = self._reading_held = False
         self._unsent = 0
@@ -102,17 +101,17 @@ class Http1Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Take it that the caller sends no more; it may still wait for answers."""
-        self._deaf = self._finishing = True
-        if self._reading is not None and self._reading.body is not None:
-            self._reading.body.fail(BAD_REQUEST)
+        self._ended = self._deaf = self._finishing = True
+        if self._body is not None:
+            self._body.fail(BAD_REQUEST)
         return self._current is not None and not self._secured
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take it that the connection is closed. A request that came whole is run to its end all the same."""
         self._deaf = self._lost = True
         self._waiting.clear()
-        if self._reading is not None and self._reading.body is not None:
-            self._reading.body.fail(BAD_REQUEST)
+        if self._body is not None:
+            self._body.fail(BAD_REQUEST)
         self._serving.left(self)
 
     def pause_writing(self) -> None:
@@ -129,15 +128,14 @@ class Http1Connection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """End what takes too long."""
-        reading = self._reading.body if self._reading is not None else None
         unsent = self._transport.get_write_buffer_size()
         if unsent != self._unsent:
             self._unsent, self._since = unsent, now
         if self._lingering:
             if now - self._since > _LINGER_SECONDS:
                 self._transport.abort()
-        elif reading is not None and not (self._reading_held and not reading.wanted) and reading.late(now):
-            reading.fail(TIMEOUT)
+        elif self._body is not None and (self._body.wanted or not self._reading_held) and self._body.late(now):
+            self._body.fail(TIMEOUT)
         elif (self._current is None or unsent) and now - self._since > self._serving.settings.idle_seconds:
             self._transport.abort()
 
@@ -188,26 +186,21 @@ class Http1Connection(asyncio.Protocol):
             return
         exchange = _Exchange(persistent=version == "1.0")
         by_name = dict(headers)
-        declared = by_name.get(b"content-length", b"0")
-        body = Body(
-            self._serving.settings,
-            # Chunks count before a length (RFC 9112, 6.3); the parser refuses both together.
-            None if b"transfer-encoding" in by_name else int(declared) if declared.isdigit() else None,
-            b"expect" in by_name,
-            lambda: self._wanted(exchange),
-        )
-        exchange.body, exchange.keep_alive = body, self._parser.should_keep_alive()
+        # The parser has refused what is no number, and both together.
+        declared = None if b"transfer-encoding" in by_name else int(by_name.get(b"content-length", b"0"))
+        body = Body(self._serving.settings, declared, b"expect" in by_name, lambda: self._wanted(exchange))
+        exchange.keep_alive = self._parser.should_keep_alive()
         if version in ("1.0", "1.1"):
             method = self._parser.get_method()
             exchange.request = read_request(method, self._target, headers, body, self._address, version == "1.1")
-        self._reading = exchange
+        self._body = body
         self._enqueue(exchange)
 
     def on_body(self, part: bytes) -> None:
         """Take a part of a body."""
         self._framing -= len(part) * (1 + _FRAMING)
-        if self._reading is not None and self._reading.body is not None:
-            self._reading.body.feed(part)
+        if self._body is not None:
+            self._body.feed(part)
 
     def on_message_complete(self) -> None:
         """End a request; one that asks for another protocol has its body still to come."""
@@ -216,9 +209,9 @@ class Http1Connection(asyncio.Protocol):
         self._bound_framing()
         self._framing = 0
         self._in_head = True
-        if self._reading is not None and self._reading.body is not None:
-            self._reading.body.end()  # which changes nothing where it has failed
-        self._reading = None
+        if self._body is not None:
+            self._body.end()  # which changes nothing where it has failed
+        self._body = None
 
     def _bound_framing(self) -> None:
         if self._framing > self._serving.settings.header_bytes:
@@ -262,8 +255,8 @@ class Http1Connection(asyncio.Protocol):
         if self._deaf:
             return
         self._deaf = True
-        if self._reading is not None and self._reading.body is not None:
-            self._reading.body.fail(status)
+        if self._body is not None:
+            self._body.fail(status)
         else:
             self._enqueue(_Exchange(refused=status))
 
@@ -298,7 +291,7 @@ class Http1Connection(asyncio.Protocol):
         self._since = time.monotonic()
         if not closing:
             self._next()
-        elif whole or not self._transport.can_write_eof():
+        elif (whole and not self._deaf) or self._ended or not self._transport.can_write_eof():
             self._transport.close()
         else:
             # Closed while its caller sends, a connection is reset, and the answer lost with it.
@@ -327,15 +320,14 @@ class Http1Connection(asyncio.Protocol):
 
     def _regulate(self) -> None:
         """Read from the caller, or let it wait while there is enough to do."""
-        body = self._reading.body if self._reading is not None else None
-        held = (
-            self._writing_held
-            or bool(self._waiting)
-            or (body is not None and not body.wanted and body.received > _HELD_BYTES)
-        )
+        body = self._body
+        much = body is not None and not body.wanted and body.received > _HELD_BYTES
+        held = self._writing_held or bool(self._waiting) or much
         if held is not self._reading_held and not self._transport.is_closing():
             self._reading_held = held
             if held:
                 self._transport.pause_reading()
             else:
                 self._transport.resume_reading()
+                if body is not None:
+                    body.restart()

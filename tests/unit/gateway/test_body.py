@@ -119,5 +119,8 @@ def test_a_body_is_late_when_a_part_or_the_whole_takes_too_long() -> None:
     # Fifty bytes give the whole five seconds more, and the next part ten.
     body.feed(b"x" * 50)
     assert [body.late(now + seconds) for seconds in (9, 11)] == [False, True]
+    # What kept the caller from sending is not its fault.
+    body.restart()
+    assert not body.late(time.monotonic() + 9)
     body.end()
     assert not body.late(now + 100)

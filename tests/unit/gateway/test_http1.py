@@ -126,7 +126,7 @@ def test_requests_sent_at_once_are_answered_one_after_the_other() -> None:
 
 def test_a_connection_ends_where_too_many_requests_are_sent_at_once() -> None:
     async def scenario(port: Port) -> None:
-        await port.send(b"".join(post(b"/%d" % number) for number in range(100)))
+        port.writer.write(b"".join(post(b"/%d" % number) for number in range(100_000)))
         answers = [await port.answer() for _ in range(17)]
         assert [b"connection" in headers for _, headers, _ in answers] == [False] * 16 + [True]
         assert await port.closed()
@@ -273,6 +273,23 @@ def test_no_more_of_a_body_is_taken_than_somebody_reads() -> None:
         port.connection.look(time.monotonic() + 1000)
         port.open.set()
         assert (await port.answer())[2] == b"/a=" + body
+
+    on_port(scenario)
+
+
+def test_the_time_that_another_request_takes_is_not_counted_against_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(port: Port) -> None:
+        port.open.clear()
+        await port.send(post(b"/a"), post(b"/b", b"abc")[:-1])
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 10 * SETTINGS.body_seconds)
+        port.connection.look(time.monotonic())
+        port.open.set()
+        assert (await port.answer())[2] == b"/a="
+        port.connection.look(time.monotonic() + 1)
+        await port.send(b"c")
+        assert (await port.answer())[2] == b"/b=abc"
+        monkeypatch.undo()
 
     on_port(scenario)
 
