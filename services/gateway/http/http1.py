@@ -198,7 +198,8 @@ class Http1Connection(asyncio.Protocol):
 
     def on_body(self, part: bytes) -> None:
         """Take a part of a body."""
-        self._framing -= len(part) * (1 + _FRAMING)
+        # Nothing is saved up for later: what follows a large body could be as long as that.
+        self._framing = max(0, self._framing - len(part) * (1 + _FRAMING))
         if self._body is not None:
             self._body.feed(part)
 

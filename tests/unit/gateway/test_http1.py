@@ -379,3 +379,14 @@ def test_callers_are_told_to_use_another_connection(one: bool) -> None:
         assert await port.closed()
 
     on_port(scenario)
+
+
+
+def test_what_follows_the_chunks_of_a_large_body_is_bounded_like_a_head() -> None:
+    async def scenario(port: Port) -> None:
+        body = b"f000\r\n" + b"x" * 0xF000 + b"\r\n0\r\nX-Trailer: "
+        await port.send(post(b"/a", body, b"Transfer-Encoding: chunked"), b"y" * 100_000)
+        assert (await port.answer())[0] == 400
+        assert await port.closed()
+
+    on_port(scenario)
