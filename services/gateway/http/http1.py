@@ -63,6 +63,8 @@ class Http1Connection(asyncio.Protocol):
         self._waiting: deque[_Exchange] = deque()
         #: Nothing more is read; nothing more comes; nothing more is answered after what is under way; it is over.
         self._deaf = self._ended = self._finishing = self._lost = False
+        #: As many requests wait as may: nothing is read behind the last of them.
+        self._full = False
         self._lingering = False
         self._writing_held = self._reading_held = False
         self._unsent = 0
@@ -213,6 +215,7 @@ class Http1Connection(asyncio.Protocol):
         if self._body is not None:
             self._body.end()  # which changes nothing where it has failed
         self._body = None
+        self._deaf = self._deaf or self._full
 
     def _bound_framing(self) -> None:
         if self._framing > self._serving.settings.header_bytes:
@@ -264,8 +267,8 @@ class Http1Connection(asyncio.Protocol):
     def _enqueue(self, exchange: _Exchange) -> None:
         if self._current is not None:
             self._waiting.append(exchange)
-            self._deaf = self._deaf or len(self._waiting) >= _PIPELINED
-            exchange.keep_alive = exchange.keep_alive and not self._deaf
+            self._full = self._full or len(self._waiting) >= _PIPELINED
+            exchange.keep_alive = exchange.keep_alive and not self._full
         else:
             self._start(exchange)
 

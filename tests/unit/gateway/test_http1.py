@@ -390,3 +390,20 @@ def test_what_follows_the_chunks_of_a_large_body_is_bounded_like_a_head() -> Non
         assert await port.closed()
 
     on_port(scenario)
+
+
+
+def test_the_last_of_too_many_requests_is_answered_with_its_body() -> None:
+    async def scenario(port: Port) -> None:
+        port.open.clear()
+        last = post(b"/last", b"x" * 20_000)
+        await port.send(b"".join(post(b"/%d" % number) for number in range(16)) + last[:-15_000])
+        port.open.set()
+        for number in range(16):
+            assert (await port.answer())[2] == b"/%d=" % number
+        await port.send(last[-15_000:] + post(b"/more"))
+        _, headers, body = await port.answer()
+        assert (headers[b"connection"], body) == (b"close", b"/last=" + b"x" * 20_000)
+        assert await port.closed()
+
+    on_port(scenario)
