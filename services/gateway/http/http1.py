@@ -302,6 +302,7 @@ class Http1Connection(asyncio.Protocol):
             self._deaf = self._lingering = True
             self._waiting.clear()
             self._transport.write_eof()
+            self._regulate()
 
     def _write(self, exchange: _Exchange, response: Response, closing: bool) -> None:
         head = [_STATUS_LINES[response.status], self._serving.clock.date(), b"\r\n"]
@@ -326,7 +327,7 @@ class Http1Connection(asyncio.Protocol):
         """Read from the caller, or let it wait while there is enough to do."""
         body = self._body
         much = body is not None and not body.wanted and body.received > _HELD_BYTES
-        held = self._writing_held or bool(self._waiting) or much
+        held = not self._lingering and (self._writing_held or bool(self._waiting) or much)
         if held is not self._reading_held and not self._transport.is_closing():
             self._reading_held = held
             if held:

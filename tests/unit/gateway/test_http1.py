@@ -18,6 +18,7 @@ from services.gateway.settings import HttpSettings
 
 SETTINGS = HttpSettings(header_bytes=8192, idle_seconds=30.0, body_seconds=20.0)
 LIMIT = 16 * 1024 * 1024
+MANY = b"x" * LIMIT
 
 
 @dataclass
@@ -405,5 +406,27 @@ def test_the_last_of_too_many_requests_is_answered_with_its_body() -> None:
         _, headers, body = await port.answer()
         assert (headers[b"connection"], body) == (b"close", b"/last=" + b"x" * 20_000)
         assert await port.closed()
+
+    on_port(scenario)
+
+
+
+@pytest.mark.parametrize(
+    "first",
+    [post(b"/a", b"", b"Connection: close"), post(b"/unread", MANY, b"Expect: 100-continue")[: -len(MANY)]],
+    ids=["after the last request", "a body that was not asked for"],
+)
+def test_a_caller_that_sends_on_before_it_reads_sees_its_answer(first: bytes) -> None:
+    async def scenario(port: Port) -> None:
+        port.open.clear()
+        await port.send(first)
+        port.writer.write(MANY)
+        await asyncio.sleep(0.2)
+        port.open.set()
+        await port.writer.drain()
+        await asyncio.sleep(0.2)
+        port.connection.look(time.monotonic() + 1000)
+        assert (await port.answer())[1][b"connection"] == b"close"
+        assert port.writer.transport.get_write_buffer_size() == 0
 
     on_port(scenario)
