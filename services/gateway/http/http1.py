@@ -289,7 +289,7 @@ class Http1Connection(asyncio.Protocol):
         self._current = None
         if self._lost or self._transport.is_closing():
             return
-        ending = self._finishing or self._serving.draining
+        ending = self._finishing or self._serving.draining or self._deaf
         closing = not (whole and exchange.keep_alive) or (ending and not self._waiting)
         self._write(exchange, response, closing)
         self._since = time.monotonic()

@@ -430,3 +430,15 @@ def test_a_caller_that_sends_on_before_it_reads_sees_its_answer(first: bytes) ->
         assert port.writer.transport.get_write_buffer_size() == 0
 
     on_port(scenario)
+
+
+
+def test_a_connection_is_not_left_open_unread_by_a_head_that_is_hardly_too_long() -> None:
+    async def scenario(port: Port) -> None:
+        rest = post(b"/a")
+        long = rest[:-2] + b"X: " + b"y" * (SETTINGS.header_bytes - len(rest)) + b"\r\n\r\n"
+        await port.send(long)
+        await port.answer()
+        assert await asyncio.wait_for(port.closed(), 5)
+
+    on_port(scenario)
