@@ -192,7 +192,8 @@ class Http1Connection(asyncio.Protocol):
         declared = None if b"transfer-encoding" in by_name else int(by_name.get(b"content-length", b"0"))
         body = Body(self._serving.settings, declared, b"expect" in by_name, lambda: self._wanted(exchange))
         exchange.keep_alive = self._parser.should_keep_alive()
-        if version in ("1.0", "1.1"):
+        # Chunks are unknown to HTTP/1.0 (RFC 9112, 6.1): a proxy may have taken them for no body.
+        if version == "1.1" or (version == "1.0" and declared is not None):
             method = self._parser.get_method()
             exchange.request = read_request(method, self._target, headers, body, self._address, version == "1.1")
         self._body = body

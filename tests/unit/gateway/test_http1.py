@@ -442,3 +442,15 @@ def test_a_connection_is_not_left_open_unread_by_a_head_that_is_hardly_too_long(
         assert await asyncio.wait_for(port.closed(), 5)
 
     on_port(scenario)
+
+
+
+def test_http_1_0_with_chunks_is_refused() -> None:
+    async def scenario(port: Port) -> None:
+        lines = b"Transfer-Encoding: chunked", b"Connection: keep-alive"
+        await port.send(post(b"/a", b"0\r\n\r\n", *lines, version=b"1.0"))
+        status, headers, _ = await port.answer()
+        assert (status, headers[b"connection"]) == (400, b"close")
+        assert await port.closed()
+
+    on_port(scenario)
