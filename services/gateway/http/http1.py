@@ -190,7 +190,8 @@ class Http1Connection(asyncio.Protocol):
         by_name = dict(headers)
         # The parser has refused what is no number, and both together.
         declared = None if b"transfer-encoding" in by_name else int(by_name.get(b"content-length", b"0"))
-        body = Body(self._serving.settings, declared, b"expect" in by_name, lambda: self._wanted(exchange))
+        expects = b"expect" in by_name and version == "1.1"  # HTTP/1.0 has no such answer
+        body = Body(self._serving.settings, declared, expects, lambda: self._wanted(expects))
         exchange.keep_alive = self._parser.should_keep_alive()
         # Chunks are unknown to HTTP/1.0 (RFC 9112, 6.1): a proxy may have taken them for no body.
         if version == "1.1" or (version == "1.0" and declared is not None):
@@ -318,9 +319,9 @@ class Http1Connection(asyncio.Protocol):
             head.append(response.body)
         self._transport.write(b"".join(head))
 
-    def _wanted(self, exchange: _Exchange) -> None:
+    def _wanted(self, expects: bool) -> None:
         """Have the body come that somebody reads now."""
-        if exchange.request is not None and b"expect" in exchange.request.headers and not self._transport.is_closing():
+        if expects and not self._transport.is_closing():
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._regulate()
 

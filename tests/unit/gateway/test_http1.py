@@ -454,3 +454,13 @@ def test_http_1_0_with_chunks_is_refused() -> None:
         assert await port.closed()
 
     on_port(scenario)
+
+
+
+def test_http_1_0_is_not_told_to_send_a_body() -> None:
+    async def scenario(port: Port) -> None:
+        await port.send(post(b"/a", b"abc", b"Expect: 100-continue", version=b"1.0")[:-3])
+        await port.send(b"abc")
+        assert (await port.answer())[2] == b"/a=abc"
+
+    on_port(scenario)
