@@ -134,7 +134,7 @@ class Http1Connection(asyncio.Protocol):
         if unsent != self._unsent:
             self._unsent, self._since = unsent, now
         if self._lingering:
-            if now - self._since > _LINGER_SECONDS:
+            if now - self._since > (self._serving.settings.idle_seconds if unsent else _LINGER_SECONDS):
                 self._transport.abort()
         elif self._body is not None and (self._body.wanted or not self._reading_held) and self._body.late(now):
             self._body.fail(TIMEOUT)

@@ -464,3 +464,15 @@ def test_http_1_0_is_not_told_to_send_a_body() -> None:
         assert (await port.answer())[2] == b"/a=abc"
 
     on_port(scenario)
+
+
+
+def test_the_last_answer_may_be_taken_as_slowly_as_any() -> None:
+    async def scenario(port: Port) -> None:
+        port.writer.write(post(b"/a", MANY[:-3], b"Connection: close") + b"more")
+        await asyncio.sleep(0.5)
+        port.connection.look(time.monotonic())
+        port.connection.look(time.monotonic() + SETTINGS.idle_seconds - 1)
+        assert len((await port.answer())[2]) == LIMIT
+
+    on_port(scenario)
