@@ -104,7 +104,10 @@ def test_a_request_in_single_bytes_is_the_same_as_in_one() -> None:
         together = await port.answer()
         port.writer.transport.set_write_buffer_limits(0)
         await port.send(*(request[i : i + 1] for i in range(len(request))))
-        assert await port.answer() == together
+        apart = await port.answer()
+        for _, headers, _ in (together, apart):
+            del headers[b"date"]
+        assert apart == together
         assert together[0] == 200
         assert together[2] == b"/a=abc"
         assert together[1][b"x-kept"] == b"yes"
@@ -382,7 +385,6 @@ def test_callers_are_told_to_use_another_connection(one: bool) -> None:
     on_port(scenario)
 
 
-
 def test_what_follows_the_chunks_of_a_large_body_is_bounded_like_a_head() -> None:
     async def scenario(port: Port) -> None:
         body = b"f000\r\n" + b"x" * 0xF000 + b"\r\n0\r\nX-Trailer: "
@@ -391,7 +393,6 @@ def test_what_follows_the_chunks_of_a_large_body_is_bounded_like_a_head() -> Non
         assert await port.closed()
 
     on_port(scenario)
-
 
 
 def test_the_last_of_too_many_requests_is_answered_with_its_body() -> None:
@@ -408,7 +409,6 @@ def test_the_last_of_too_many_requests_is_answered_with_its_body() -> None:
         assert await port.closed()
 
     on_port(scenario)
-
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,6 @@ def test_a_caller_that_sends_on_before_it_reads_sees_its_answer(first: bytes) ->
     on_port(scenario)
 
 
-
 def test_a_connection_is_not_left_open_unread_by_a_head_that_is_hardly_too_long() -> None:
     async def scenario(port: Port) -> None:
         rest = post(b"/a")
@@ -442,7 +441,6 @@ def test_a_connection_is_not_left_open_unread_by_a_head_that_is_hardly_too_long(
         assert await asyncio.wait_for(port.closed(), 5)
 
     on_port(scenario)
-
 
 
 def test_http_1_0_with_chunks_is_refused() -> None:
@@ -456,7 +454,6 @@ def test_http_1_0_with_chunks_is_refused() -> None:
     on_port(scenario)
 
 
-
 def test_http_1_0_is_not_told_to_send_a_body() -> None:
     async def scenario(port: Port) -> None:
         await port.send(post(b"/a", b"abc", b"Expect: 100-continue", version=b"1.0")[:-3])
@@ -464,7 +461,6 @@ def test_http_1_0_is_not_told_to_send_a_body() -> None:
         assert (await port.answer())[2] == b"/a=abc"
 
     on_port(scenario)
-
 
 
 def test_the_last_answer_may_be_taken_as_slowly_as_any() -> None:
