@@ -12,6 +12,7 @@ from services.gateway.http.connections import Serving
 from services.gateway.http.http1 import Http1Connection
 from services.gateway.settings import HttpSettings
 from services.runtime.addresses import bind
+from services.runtime.errors import ConfigurationError
 from services.runtime.tls import CertificateFiles, Certificates
 
 #: How often the files of the certificate are looked at, in seconds.
@@ -30,7 +31,7 @@ class HttpServer:
     """A port that answers HTTP/1.1 and HTTP/2, with TLS where there are certificates.
 
     The port is taken when the object is made, and answers from `serve` on. Raises `ConfigurationError` when it cannot
-    be had.
+    be had, and for certificates that TLS does not take: without them it would speak clear text.
     """
 
     def __init__(
@@ -41,6 +42,10 @@ class HttpServer:
         self._tls = tls
         self._certificates: Certificates | None = None
         self._context: ssl.SSLContext | None = None
+        if tls is not None and not self._follow_certificate():
+            raise ConfigurationError(
+                f"TLS does not take the certificate of {tls.chain} and {tls.key}: see the line before"
+            )
         self._listening = bind(address)
         self._listening.setblocking(False)
         self._listening.listen(max(128, settings.connections))
@@ -55,7 +60,6 @@ class HttpServer:
 
         While draining, callers are told to use other connections.
         """
-        self._follow_certificate()
         around = [asyncio.create_task(self._look())]
         if self._tls is not None:
             around.append(asyncio.create_task(self._follow()))
