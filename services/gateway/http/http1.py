@@ -11,7 +11,7 @@ import httptools
 
 from services.gateway.exchange import Request, Response
 from services.gateway.http.body import BAD_REQUEST, TIMEOUT, Body
-from services.gateway.http.connections import Serving
+from services.gateway.http.connections import Serving, unsent_bytes
 from services.gateway.http.http2 import PREFACE, Http2Connection
 from services.gateway.http.requests import MOST_HEADERS, answer, read_request
 
@@ -130,10 +130,10 @@ class Http1Connection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """End what takes too long."""
-        unsent = self._transport.get_write_buffer_size()
+        unsent = unsent_bytes(self._transport)
         if unsent != self._unsent:
             self._unsent, self._since = unsent, now
-        if self._lingering:
+        if self._lingering or self._transport.is_closing():  # TLS waits for its caller to close it, too
             if now - self._since > (self._serving.settings.idle_seconds if unsent else _LINGER_SECONDS):
                 self._transport.abort()
         elif self._body is not None and (self._body.wanted or not self._reading_held) and self._body.late(now):

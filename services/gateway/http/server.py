@@ -15,6 +15,8 @@ from services.runtime.addresses import bind
 from services.runtime.errors import ConfigurationError
 from services.runtime.tls import CertificateFiles, Certificates
 
+#: When TLS may give up an answer that its caller still takes, in seconds: far later than connections are looked at.
+_GOODBYE_SECONDS = 3600.0
 #: How often the files of the certificate are looked at, in seconds.
 _LOOK_SECONDS = 1.0
 #: How often connections are looked at within the shortest time that one may have; within which bounds, in seconds.
@@ -128,6 +130,7 @@ class HttpServer:
                 accepted,
                 ssl=self._context,
                 ssl_handshake_timeout=self._settings.idle_seconds if self._context is not None else None,
+                ssl_shutdown_timeout=_GOODBYE_SECONDS if self._context is not None else None,
             )
         except OSError as problem:  # TLS's errors are such, too
             log.debug("no handshake", problem=str(problem))
