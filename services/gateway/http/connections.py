@@ -1,6 +1,9 @@
 """What the connections of the HTTP port have in common, and what the port asks of each."""
 
+import array
 import asyncio
+import fcntl
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,6 +27,20 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Close at once."""
+
+
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """Return how many bytes of answers a caller has not taken: when it takes some, their number changes."""
+    unsent = transport.get_write_buffer_size()
+    if transport.get_extra_info("ssl_object") is None:
+        return unsent
+    # What TLS has handed on its transport does not tell. While there is any, the system has some of it.
+    queued = array.array("i", [0])
+    try:
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+    except OSError:  # it is just being closed
+        return unsent
+    return unsent + queued[0]
 
 
 @dataclass(slots=True)

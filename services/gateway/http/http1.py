@@ -11,7 +11,7 @@ import httptools
 
 from services.gateway.exchange import Request, Response
 from services.gateway.http.body import BAD_REQUEST, TIMEOUT, Body
-from services.gateway.http.connections import Serving
+from services.gateway.http.connections import Serving, unsent_bytes
 from services.gateway.http.http2 import PREFACE, Http2Connection
 from services.gateway.http.requests import MOST_HEADERS, answer, read_request
 
@@ -63,6 +63,8 @@ class Http1Connection(asyncio.Protocol):
         self._waiting: deque[_Exchange] = deque()
         #: Nothing more is read; nothing more comes; nothing more is answered after what is under way; it is over.
         self._deaf = self._ended = self._finishing = self._lost = False
+        #: As many requests wait as may: nothing is read behind the last of them.
+        self._full = False
         self._lingering = False
         self._writing_held = self._reading_held = False
         self._unsent = 0
@@ -128,11 +130,11 @@ class Http1Connection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """End what takes too long."""
-        unsent = self._transport.get_write_buffer_size()
+        unsent = unsent_bytes(self._transport)
         if unsent != self._unsent:
             self._unsent, self._since = unsent, now
-        if self._lingering:
-            if now - self._since > _LINGER_SECONDS:
+        if self._lingering or self._transport.is_closing():  # TLS waits for its caller to close it, too
+            if now - self._since > (self._serving.settings.idle_seconds if unsent else _LINGER_SECONDS):
                 self._transport.abort()
         elif self._body is not None and (self._body.wanted or not self._reading_held) and self._body.late(now):
             self._body.fail(TIMEOUT)
@@ -188,9 +190,11 @@ class Http1Connection(asyncio.Protocol):
         by_name = dict(headers)
         # The parser has refused what is no number, and both together.
         declared = None if b"transfer-encoding" in by_name else int(by_name.get(b"content-length", b"0"))
-        body = Body(self._serving.settings, declared, b"expect" in by_name, lambda: self._wanted(exchange))
+        expects = b"expect" in by_name and version == "1.1"  # HTTP/1.0 has no such answer
+        body = Body(self._serving.settings, declared, expects, lambda: self._wanted(expects))
         exchange.keep_alive = self._parser.should_keep_alive()
-        if version in ("1.0", "1.1"):
+        # Chunks are unknown to HTTP/1.0 (RFC 9112, 6.1): a proxy may have taken them for no body.
+        if version == "1.1" or (version == "1.0" and declared is not None):
             method = self._parser.get_method()
             exchange.request = read_request(method, self._target, headers, body, self._address, version == "1.1")
         self._body = body
@@ -198,7 +202,8 @@ class Http1Connection(asyncio.Protocol):
 
     def on_body(self, part: bytes) -> None:
         """Take a part of a body."""
-        self._framing -= len(part) * (1 + _FRAMING)
+        # Nothing is saved up for later: what follows a large body could be as long as that.
+        self._framing = max(0, self._framing - len(part) * (1 + _FRAMING))
         if self._body is not None:
             self._body.feed(part)
 
@@ -212,6 +217,7 @@ class Http1Connection(asyncio.Protocol):
         if self._body is not None:
             self._body.end()  # which changes nothing where it has failed
         self._body = None
+        self._deaf = self._deaf or self._full
 
     def _bound_framing(self) -> None:
         if self._framing > self._serving.settings.header_bytes:
@@ -263,8 +269,8 @@ class Http1Connection(asyncio.Protocol):
     def _enqueue(self, exchange: _Exchange) -> None:
         if self._current is not None:
             self._waiting.append(exchange)
-            self._deaf = self._deaf or len(self._waiting) >= _PIPELINED
-            exchange.keep_alive = exchange.keep_alive and not self._deaf
+            self._full = self._full or len(self._waiting) >= _PIPELINED
+            exchange.keep_alive = exchange.keep_alive and not self._full
         else:
             self._start(exchange)
 
@@ -285,7 +291,7 @@ class Http1Connection(asyncio.Protocol):
         self._current = None
         if self._lost or self._transport.is_closing():
             return
-        ending = self._finishing or self._serving.draining
+        ending = self._finishing or self._serving.draining or self._deaf
         closing = not (whole and exchange.keep_alive) or (ending and not self._waiting)
         self._write(exchange, response, closing)
         self._since = time.monotonic()
@@ -298,6 +304,7 @@ class Http1Connection(asyncio.Protocol):
             self._deaf = self._lingering = True
             self._waiting.clear()
             self._transport.write_eof()
+            self._regulate()
 
     def _write(self, exchange: _Exchange, response: Response, closing: bool) -> None:
         head = [_STATUS_LINES[response.status], self._serving.clock.date(), b"\r\n"]
@@ -312,9 +319,9 @@ class Http1Connection(asyncio.Protocol):
             head.append(response.body)
         self._transport.write(b"".join(head))
 
-    def _wanted(self, exchange: _Exchange) -> None:
+    def _wanted(self, expects: bool) -> None:
         """Have the body come that somebody reads now."""
-        if exchange.request is not None and b"expect" in exchange.request.headers and not self._transport.is_closing():
+        if expects and not self._transport.is_closing():
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._regulate()
 
@@ -322,7 +329,7 @@ class Http1Connection(asyncio.Protocol):
         """Read from the caller, or let it wait while there is enough to do."""
         body = self._body
         much = body is not None and not body.wanted and body.received > _HELD_BYTES
-        held = self._writing_held or bool(self._waiting) or much
+        held = not self._lingering and (self._writing_held or bool(self._waiting) or much)
         if held is not self._reading_held and not self._transport.is_closing():
             self._reading_held = held
             if held:

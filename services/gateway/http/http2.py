@@ -24,7 +24,7 @@ from hyperframe.frame import GoAwayFrame
 
 from services.gateway.exchange import Request, Response
 from services.gateway.http.body import BAD_REQUEST, TIMEOUT, Body
-from services.gateway.http.connections import Serving
+from services.gateway.http.connections import Serving, unsent_bytes
 from services.gateway.http.http2_bounds import STREAMS, Needless, ServerConnection
 from services.gateway.http.requests import MOST_HEADERS, answer, read_request
 
@@ -133,7 +133,7 @@ class Http2Connection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """End what takes too long."""
-        idle, unsent = self._serving.settings.idle_seconds, self._transport.get_write_buffer_size()
+        idle, unsent = self._serving.settings.idle_seconds, unsent_bytes(self._transport)
         if unsent != self._unsent:
             self._unsent, self._moved = unsent, now
         if self._lost:

@@ -12,8 +12,11 @@ from services.gateway.http.connections import Serving
 from services.gateway.http.http1 import Http1Connection
 from services.gateway.settings import HttpSettings
 from services.runtime.addresses import bind
+from services.runtime.errors import ConfigurationError
 from services.runtime.tls import CertificateFiles, Certificates
 
+#: When TLS may give up an answer that its caller still takes, in seconds: far later than connections are looked at.
+_GOODBYE_SECONDS = 3600.0
 #: How often the files of the certificate are looked at, in seconds.
 _LOOK_SECONDS = 1.0
 #: How often connections are looked at within the shortest time that one may have; within which bounds, in seconds.
@@ -30,7 +33,7 @@ class HttpServer:
     """A port that answers HTTP/1.1 and HTTP/2, with TLS where there are certificates.
 
     The port is taken when the object is made, and answers from `serve` on. Raises `ConfigurationError` when it cannot
-    be had.
+    be had, and for certificates that TLS does not take: without them it would speak clear text.
     """
 
     def __init__(
@@ -41,6 +44,10 @@ class HttpServer:
         self._tls = tls
         self._certificates: Certificates | None = None
         self._context: ssl.SSLContext | None = None
+        if tls is not None and not self._follow_certificate():
+            raise ConfigurationError(
+                f"TLS does not take the certificate of {tls.chain} and {tls.key}: see the line before"
+            )
         self._listening = bind(address)
         self._listening.setblocking(False)
         self._listening.listen(max(128, settings.connections))
@@ -55,7 +62,6 @@ class HttpServer:
 
         While draining, callers are told to use other connections.
         """
-        self._follow_certificate()
         around = [asyncio.create_task(self._look())]
         if self._tls is not None:
             around.append(asyncio.create_task(self._follow()))
@@ -124,6 +130,7 @@ class HttpServer:
                 accepted,
                 ssl=self._context,
                 ssl_handshake_timeout=self._settings.idle_seconds if self._context is not None else None,
+                ssl_shutdown_timeout=_GOODBYE_SECONDS if self._context is not None else None,
             )
         except OSError as problem:  # TLS's errors are such, too
             log.debug("no handshake", problem=str(problem))

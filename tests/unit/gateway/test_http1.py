@@ -18,6 +18,7 @@ from services.gateway.settings import HttpSettings
 
 SETTINGS = HttpSettings(header_bytes=8192, idle_seconds=30.0, body_seconds=20.0)
 LIMIT = 16 * 1024 * 1024
+MANY = b"x" * LIMIT
 
 
 @dataclass
@@ -103,7 +104,10 @@ def test_a_request_in_single_bytes_is_the_same_as_in_one() -> None:
         together = await port.answer()
         port.writer.transport.set_write_buffer_limits(0)
         await port.send(*(request[i : i + 1] for i in range(len(request))))
-        assert await port.answer() == together
+        apart = await port.answer()
+        for _, headers, _ in (together, apart):
+            del headers[b"date"]
+        assert apart == together
         assert together[0] == 200
         assert together[2] == b"/a=abc"
         assert together[1][b"x-kept"] == b"yes"
@@ -377,5 +381,94 @@ def test_callers_are_told_to_use_another_connection(one: bool) -> None:
         await port.send(post(b"/a"))
         assert (await port.answer())[1][b"connection"] == b"close"
         assert await port.closed()
+
+    on_port(scenario)
+
+
+def test_what_follows_the_chunks_of_a_large_body_is_bounded_like_a_head() -> None:
+    async def scenario(port: Port) -> None:
+        body = b"f000\r\n" + b"x" * 0xF000 + b"\r\n0\r\nX-Trailer: "
+        await port.send(post(b"/a", body, b"Transfer-Encoding: chunked"), b"y" * 100_000)
+        assert (await port.answer())[0] == 400
+        assert await port.closed()
+
+    on_port(scenario)
+
+
+def test_the_last_of_too_many_requests_is_answered_with_its_body() -> None:
+    async def scenario(port: Port) -> None:
+        port.open.clear()
+        last = post(b"/last", b"x" * 20_000)
+        await port.send(b"".join(post(b"/%d" % number) for number in range(16)) + last[:-15_000])
+        port.open.set()
+        for number in range(16):
+            assert (await port.answer())[2] == b"/%d=" % number
+        await port.send(last[-15_000:] + post(b"/more"))
+        _, headers, body = await port.answer()
+        assert (headers[b"connection"], body) == (b"close", b"/last=" + b"x" * 20_000)
+        assert await port.closed()
+
+    on_port(scenario)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [post(b"/a", b"", b"Connection: close"), post(b"/unread", MANY, b"Expect: 100-continue")[: -len(MANY)]],
+    ids=["after the last request", "a body that was not asked for"],
+)
+def test_a_caller_that_sends_on_before_it_reads_sees_its_answer(first: bytes) -> None:
+    async def scenario(port: Port) -> None:
+        port.open.clear()
+        await port.send(first)
+        port.writer.write(MANY)
+        await asyncio.sleep(0.2)
+        port.open.set()
+        await port.writer.drain()
+        await asyncio.sleep(0.2)
+        port.connection.look(time.monotonic() + 1000)
+        assert (await port.answer())[1][b"connection"] == b"close"
+        assert port.writer.transport.get_write_buffer_size() == 0
+
+    on_port(scenario)
+
+
+def test_a_connection_is_not_left_open_unread_by_a_head_that_is_hardly_too_long() -> None:
+    async def scenario(port: Port) -> None:
+        rest = post(b"/a")
+        long = rest[:-2] + b"X: " + b"y" * (SETTINGS.header_bytes - len(rest)) + b"\r\n\r\n"
+        await port.send(long)
+        await port.answer()
+        assert await asyncio.wait_for(port.closed(), 5)
+
+    on_port(scenario)
+
+
+def test_http_1_0_with_chunks_is_refused() -> None:
+    async def scenario(port: Port) -> None:
+        lines = b"Transfer-Encoding: chunked", b"Connection: keep-alive"
+        await port.send(post(b"/a", b"0\r\n\r\n", *lines, version=b"1.0"))
+        status, headers, _ = await port.answer()
+        assert (status, headers[b"connection"]) == (400, b"close")
+        assert await port.closed()
+
+    on_port(scenario)
+
+
+def test_http_1_0_is_not_told_to_send_a_body() -> None:
+    async def scenario(port: Port) -> None:
+        await port.send(post(b"/a", b"abc", b"Expect: 100-continue", version=b"1.0")[:-3])
+        await port.send(b"abc")
+        assert (await port.answer())[2] == b"/a=abc"
+
+    on_port(scenario)
+
+
+def test_the_last_answer_may_be_taken_as_slowly_as_any() -> None:
+    async def scenario(port: Port) -> None:
+        port.writer.write(post(b"/a", MANY[:-3], b"Connection: close") + b"more")
+        await asyncio.sleep(0.5)
+        port.connection.look(time.monotonic())
+        port.connection.look(time.monotonic() + SETTINGS.idle_seconds - 1)
+        assert len((await port.answer())[2]) == LIMIT
 
     on_port(scenario)
