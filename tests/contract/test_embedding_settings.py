@@ -1,5 +1,6 @@
 """What an operator and a collection can settle about embedding: cache, texts that are too long, budgets, failures."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,7 @@ def test_a_provider_that_is_down_is_left_alone_for_a_while(client: Api, upstream
     for _ in range(100):
         if "errors" not in client.run("insertOne", document={"$vectorize": "up again"}):
             break
+        time.sleep(0.05)
     assert client.count() == 1
 
 

@@ -160,4 +160,5 @@ def test_a_store_that_dies_in_the_middle_of_a_command_is_named_and_comes_back(cl
     for _ in range(100):
         if "data" in (answer := client.run("find")):
             break
+        time.sleep(0.05)
     assert answer["data"]["documents"] == []
