@@ -4,9 +4,9 @@ import array
 import asyncio
 import fcntl
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from services.gateway.exchange import Respond
 from services.gateway.http.requests import Clock
@@ -27,6 +27,12 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Close at once."""
+
+
+def address_of(transport: asyncio.BaseTransport) -> str:
+    """Return the caller's address, empty where there is none."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if peer else ""
 
 
 def unsent_bytes(transport: asyncio.Transport) -> int:
@@ -56,11 +62,11 @@ class Serving:
     draining: bool = False
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def run(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
-        """Keep a task until it is done."""
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin a work of its own, and keep it until it is done."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     def left(self, connection: Connection) -> None:
         """Forget a connection that has closed."""

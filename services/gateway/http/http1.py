@@ -11,7 +11,7 @@ import httptools
 
 from services.gateway.exchange import Request, Response
 from services.gateway.http.body import BAD_REQUEST, TIMEOUT, Body
-from services.gateway.http.connections import Serving, unsent_bytes
+from services.gateway.http.connections import Serving, address_of, unsent_bytes
 from services.gateway.http.http2 import PREFACE, Http2Connection
 from services.gateway.http.requests import MOST_HEADERS, answer, read_request
 
@@ -76,8 +76,7 @@ class Http1Connection(asyncio.Protocol):
         """Take a connection."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
         self._serving.connections.add(self)
-        peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if peer else ""
+        self._address = address_of(transport)
         secured = transport.get_extra_info("ssl_object")
         self._secured = secured is not None
         if secured is not None and secured.selected_alpn_protocol() == "h2":
@@ -276,7 +275,7 @@ class Http1Connection(asyncio.Protocol):
 
     def _start(self, exchange: _Exchange) -> None:
         self._current = exchange
-        self._serving.run(asyncio.get_running_loop().create_task(self._answer(exchange)))
+        self._serving.run(self._answer(exchange))
 
     def _next(self) -> None:
         if self._current is None and self._waiting and not self._writing_held:
@@ -289,7 +288,7 @@ class Http1Connection(asyncio.Protocol):
         else:
             response, whole = await answer(self._serving.application, exchange.request)
         self._current = None
-        if self._lost or self._transport.is_closing():
+        if self._over:
             return
         ending = self._finishing or self._serving.draining or self._deaf
         closing = not (whole and exchange.keep_alive) or (ending and not self._waiting)
@@ -319,9 +318,13 @@ class Http1Connection(asyncio.Protocol):
             head.append(response.body)
         self._transport.write(b"".join(head))
 
+    @property
+    def _over(self) -> bool:
+        return self._lost or self._transport.is_closing()
+
     def _wanted(self, expects: bool) -> None:
         """Have the body come that somebody reads now."""
-        if expects and not self._transport.is_closing():
+        if expects and not self._over:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._regulate()
 
@@ -330,7 +333,7 @@ class Http1Connection(asyncio.Protocol):
         body = self._body
         much = body is not None and not body.wanted and body.received > _HELD_BYTES
         held = not self._lingering and (self._writing_held or bool(self._waiting) or much)
-        if held is not self._reading_held and not self._transport.is_closing():
+        if held is not self._reading_held and not self._over:
             self._reading_held = held
             if held:
                 self._transport.pause_reading()

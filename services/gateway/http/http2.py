@@ -24,7 +24,7 @@ from hyperframe.frame import GoAwayFrame
 
 from services.gateway.exchange import Request, Response
 from services.gateway.http.body import BAD_REQUEST, TIMEOUT, Body
-from services.gateway.http.connections import Serving, unsent_bytes
+from services.gateway.http.connections import Serving, address_of, unsent_bytes
 from services.gateway.http.http2_bounds import STREAMS, Needless, ServerConnection
 from services.gateway.http.requests import MOST_HEADERS, answer, read_request
 
@@ -84,8 +84,7 @@ class Http2Connection(asyncio.Protocol):
         """Take a connection."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
         self._serving.connections.add(self)
-        peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if peer else ""
+        self._address = address_of(transport)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -228,7 +227,7 @@ class Http2Connection(asyncio.Protocol):
         request, method = None, pseudo.get(b":method", b"")
         if len(headers) <= MOST_HEADERS and _METHOD.fullmatch(method):
             request = read_request(method, pseudo.get(b":path", b""), headers, body, self._address, True)
-        self._serving.run(asyncio.get_running_loop().create_task(self._answer(number, stream, request)))
+        self._serving.run(self._answer(number, stream, request))
 
     def _part(self, event: DataReceived) -> None:
         stream = self._streams.get(event.stream_id)
